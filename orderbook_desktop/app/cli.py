@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _LONGEST_SENTENCE: Final = 10_000
+# A shorter beginning of an import's id is likelier a slip.
+_ID_AT_LEAST: Final = 4
 _FAILED: Final = 1
 _MISUSED: Final = 2
 _BUG: Final = 70
@@ -290,7 +292,7 @@ def remove(
         typer.Option(
             "--import",
             metavar="ID",
-            help="Only the import with this id (recordings --json).",
+            help="Only the import with this id, or the beginning of it (recordings --json).",
             show_default=False,
         ),
     ] = None,
@@ -302,12 +304,22 @@ def remove(
     from orderbook_desktop.app.settings import symbol_and_market  # noqa: PLC0415
     from orderbook_desktop.storage.retention.removal import Span  # noqa: PLC0415
 
-    if import_id is not None and not import_id.strip():
+    key = "" if import_id is None else _id_of_import(import_id)
+    _begin_log(settings, "remove", symbol)
+    span = Span(symbol_and_market(symbol)[1], from_ms, to_ms, key)
+    raise typer.Exit(run_remove(settings, symbol, span, yes=yes, as_json=as_json))
+
+
+def _id_of_import(given: str) -> str:
+    """Return the id, or its beginning, in `given`. Raises `typer.BadParameter`."""
+    key = given.strip()
+    if not key:
         # As where a script's variable is not set: without an import all would be removed.
         raise typer.BadParameter("it is empty; name the id of an import", param_hint="'--import'")
-    _begin_log(settings, "remove", symbol)
-    span = Span(symbol_and_market(symbol)[1], from_ms, to_ms, import_id or "")
-    raise typer.Exit(run_remove(settings, symbol, span, yes=yes, as_json=as_json))
+    if len(key) < _ID_AT_LEAST:
+        reason = f"give at least {_ID_AT_LEAST} characters of the id"
+        raise typer.BadParameter(reason, param_hint="'--import'")
+    return key
 
 
 @cli.command(name="export")

@@ -24,6 +24,7 @@ from orderbook_desktop.formats.lines import check_file, first_line
 from orderbook_desktop.formats.names import ImportFormat
 from orderbook_desktop.formats.tardis_reader import is_tardis, tardis_messages
 from orderbook_desktop.storage.imports.importing import ImportedMarket, Step, import_messages
+from orderbook_desktop.storage.imports.runs import Counts
 
 _READERS: Final = {ImportFormat.RAW: captured_messages, ImportFormat.TARDIS: tardis_messages}
 # Open files and sockets besides the imported files.
@@ -166,11 +167,22 @@ def _remarks(imported: ImportedMarket) -> Iterator[str]:
     end = last_run.end_cause if last_run is not None else None
     if last_run is not None and end is not None and end in _WHY:
         yield f"{_WHY[end]} after {time_text(last_run.last_event_ms)}, and no whole book follows."
-    if imported.loose:
-        loose = counted(imported.loose, "event belongs", "events belong")
+    yield from loose_remarks(imported.loose, counts)
+
+
+def loose_remarks(loose: int, counts: Counts) -> Iterator[str]:
+    """Say of `loose` events without a book what lets them join one; `counts` may be of more."""
+    apart = min(counts.unjoinable, loose)
+    if rest := loose - apart:
         yield (
-            f"{loose} to no known book, and will join as soon as the file with what comes before "
-            "is imported, alone or together with this one."
+            f"{counted(rest, 'event belongs', 'events belong')} to no known book, and will join "
+            "one if a file is imported that has what is missing before them, alone or together "
+            "with this one."
+        )
+    if apart:
+        yield (
+            f"{counted(apart, 'event belongs', 'events belong')} to no known book, as what comes "
+            "before can't be used; another file may have it whole."
         )
 
 

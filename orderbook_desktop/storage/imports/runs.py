@@ -58,6 +58,7 @@ _ID_BYTES: Final = 12
 _LOOKED_AHEAD: Final = 3
 _NS_A_MS: Final = 1_000_000
 _ANEW: Final = "A snapshot begins the book anew."
+_NOT_JOINED_AFTER: Final = (GapCause.MALFORMED, GapCause.CROSSED, GapCause.TOO_WIDE)
 
 
 class ConflictingEvents(KnownError):
@@ -88,7 +89,8 @@ class FoundRun(Struct):
 class Counts(Struct):
     """Counts of a market's messages that are in no run.
 
-    `repeated` events came again and are left out. `loose` events belong to no known book.
+    `repeated` events came again and are left out. `loose` events belong to no known book; of these
+    `unjoinable` come after a message that can't be read, or a book that is crossed or too wide.
     `implausible` events have update ids that can't follow the others. `snapshots` are those that
     were not used. `behind_ms` is the most by which a receive time lies before its event time.
     `times` counts the odd event times, of all events.
@@ -96,6 +98,7 @@ class Counts(Struct):
 
     repeated: int = 0
     loose: int = 0
+    unjoinable: int = 0
     snapshots: int = 0
     behind_ms: int = 0
     implausible: int = 0
@@ -136,6 +139,8 @@ class MarketRuns:
         self._loose_bytes = 0
         # How the file is broken after the latest event.
         self._broken: Broken | None = None
+        # Why the book is not known any more.
+        self._lost_by: GapCause | None = None
         self._lately: dict[int, bytes] = {}
         self._clock = EventClock()
         # The first messages, if the first time is doubtful: the next ones show whether it is right.
@@ -341,12 +346,16 @@ class MarketRuns:
         if self._broken and cause in (GapCause.FEED_GAP, GapCause.DISCONNECT, GapCause.USER):
             cause, detail, self._broken = self._broken.cause, self._broken.detail, None
         run, self._run = self._run, None
+        if run is not None or cause in _NOT_JOINED_AFTER:
+            self._lost_by = cause
         found = None if run is None else run.end(cause, detail)
         if found is not None:
             self._spooler.run(found)
 
     def _set_aside(self, diff: DepthDiff) -> None:
         self.counts.loose += 1
+        lost_by = self._lost_by if self._broken is None else self._broken.cause
+        self.counts.unjoinable += lost_by in _NOT_JOINED_AFTER
         self._loose.append(diff)
         self._loose_bytes += len(diff.payload)
         if len(self._loose) >= _LOOSE_TOGETHER or self._loose_bytes > _BYTES_AT_MOST:

@@ -18,7 +18,10 @@ from typing import Final, Self
 from msgspec import Struct
 from msgspec.structs import replace
 
+from orderbook_desktop.core.foreign_text import plain_text
+from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.core.time_text import time_text
 from orderbook_desktop.storage.errors import DatabaseError
 from orderbook_desktop.storage.reading.segment_reader import times_of
 from orderbook_desktop.storage.store.chunks import ChunkStore
@@ -39,6 +42,9 @@ from orderbook_desktop.storage.store.segment_documents import StoredSegment
 
 REMOVED: Final = "What followed was removed on request."
 _CHUNKS_A_CUT: Final = 100
+# So much of a given id, and so many imports, are named in a sentence.
+_ID_LENGTH: Final = 40
+_NAMED_AT_MOST: Final = 5
 
 
 class StillRecorded(DatabaseError):
@@ -54,10 +60,50 @@ class StillRecorded(DatabaseError):
         )
 
 
+class NoSuchImport(DatabaseError):
+    """`market` has no import whose id begins with `given`."""
+
+    market: str
+    given: str
+
+    def __str__(self) -> str:
+        return (
+            f"Nothing was removed: {self.market} has no import whose id begins with "
+            f"{plain_text(self.given, _ID_LENGTH)}; `orderbook-desktop recordings --json` lists "
+            "the ids."
+        )
+
+
+class AmbiguousImport(DatabaseError):
+    """The ids of several imports of `market` begin with `given`: those of `found`."""
+
+    market: str
+    given: str
+    found: Sequence[StoredSegment]
+
+    def __str__(self) -> str:
+        named = [_named_import(stored) for stored in self.found[:_NAMED_AT_MOST]]
+        more = len(self.found) - len(named)
+        if more:
+            named.append(f"{more:,} more")
+        return (
+            f"Nothing was removed: {counted(len(self.found), 'import')} of {self.market} have ids "
+            f"that begin with {plain_text(self.given, _ID_LENGTH)}: {'; '.join(named)}. Give more "
+            "of the id."
+        )
+
+
+def _named_import(stored: StoredSegment) -> str:
+    segment = stored.segment
+    events = counted(segment.event_count, "event")
+    times = f"{time_text(segment.first_event_ms)} to {time_text(segment.last_event_ms)}"
+    return f"{stored.id} ({events}, {times})"
+
+
 class Span(Struct, frozen=True):
     """What is to be removed of `market`: events from `from_ms` to before `to_ms` (None: no limit).
 
-    If `import_id` is not empty, only of the imported segments whose ids begin with it.
+    If `import_id` is not empty, only of the imported segment whose id begins with it.
     """
 
     market: str
@@ -115,13 +161,17 @@ class Removal(Struct, frozen=True):
 
 
 async def find_removal(database: Database, span: Span) -> Removal:
-    """Return what `span` removes. Raises `StillRecorded`, and PyMongo's errors."""
+    """Return what `span` removes.
+
+    Raises `StillRecorded`, `NoSuchImport`, `AmbiguousImport`, and PyMongo's errors.
+    """
     cutter, parts = SegmentCutter(database), list[Part]()
-    for segment in await cuttable_segments(database):
+    found = await cuttable_segments(database)
+    mine = [segment for segment in found if segment.stored.segment.market == span.market]
+    if span.import_id:
+        mine = [_meant(mine, span)]
+    for segment in mine:
         stored = segment.stored
-        is_meant = stored.is_imported and stored.id.startswith(span.import_id)
-        if stored.segment.market != span.market or not (is_meant or not span.import_id):
-            continue
         reaches_ms = stored.segment.last_event_ms
         is_met = span.meets(stored.segment.first_event_ms, reaches_ms)
         if not stored.has_book and not (segment.is_settled and _is_within(span, stored)):
@@ -136,6 +186,26 @@ async def find_removal(database: Database, span: Span) -> Removal:
         if met or (is_met and not links):
             parts.append(Part(segment, links, met[0] if met else 0, met[-1] + 1 if met else 0))
     return Removal(parts)
+
+
+def _meant(segments: Iterable[CutSegment], span: Span) -> CutSegment:
+    """Return the import that `span` means. Raises `NoSuchImport` and `AmbiguousImport`."""
+    found = {
+        segment.stored.id: segment
+        for segment in segments
+        if segment.stored.is_imported and segment.stored.id.startswith(span.import_id)
+    }
+    if span.import_id in found:
+        return found[span.import_id]
+    stored = sorted(
+        (segment.stored for segment in found.values()),
+        key=lambda stored: (stored.segment.first_event_ms, stored.id),
+    )
+    if not stored:
+        raise NoSuchImport(span.market, span.import_id)
+    if len(stored) > 1:
+        raise AmbiguousImport(span.market, span.import_id, stored)
+    return found[stored[0].id]
 
 
 def _is_within(span: Span, stored: StoredSegment) -> bool:

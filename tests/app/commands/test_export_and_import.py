@@ -21,7 +21,7 @@ import pytest
 from orderbook_desktop.app.commands import export as export_command
 from orderbook_desktop.app.commands import import_files as import_command
 from orderbook_desktop.app.commands.export import run_export
-from orderbook_desktop.app.commands.import_files import run_import
+from orderbook_desktop.app.commands.import_files import loose_remarks, run_import
 from orderbook_desktop.app.settings import load_settings
 from orderbook_desktop.core.received import UnusableFile
 from orderbook_desktop.core.timeline import Cover, Timeline
@@ -276,6 +276,15 @@ def test_a_hole_without_a_book_after_it_is_reported(tmp_path: Path) -> None:
     assert " events belong to no known book" in done.stderr
 
 
+def test_what_lets_loose_events_join_is_said_truly() -> None:
+    first, second = loose_remarks(5, Counts(loose=5, unjoinable=2))
+    assert first.startswith("3 events belong to no known book, and will join one if a file is ")
+    assert second.startswith("2 events belong to no known book, as what comes before can't be used")
+    (first,) = loose_remarks(1, Counts(loose=9, unjoinable=9))
+    assert first.startswith("1 event belongs to no known book, as ")
+    assert list(loose_remarks(0, Counts(loose=4, unjoinable=4))) == []
+
+
 def test_times_in_another_unit_are_reported(tmp_path: Path) -> None:
     path = tmp_path / "c"
     lines = Collected().snapshot().events(20).lines()
@@ -413,9 +422,16 @@ def test_an_import_is_removed_after_asking(tmp_path: Path) -> None:
         done = run_command(data, "remove", "BTC/USDT", "--import", empty, "--yes")
         assert done.returncode == 2
         assert "it is empty; name the id of an import" in done.stderr
+    for unclear, code, sentence in (
+        (key[:1], 2, "give at least 4 characters of the id"),
+        ("none", 1, "BTCUSDT has no import whose id begins with none; `orderbook-desktop"),
+    ):
+        done = run_command(data, "remove", "BTC/USDT", "--import", unclear, "--yes")
+        assert done.returncode == code
+        assert sentence in " ".join(done.stderr.split())
     done = run_command(data, "remove", "BTC/USDT", "--import", key[:10], "--yes", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["events"] == listed["imports"][0]["events"]
     done = run_command(data, "remove", "BTC/USDT", "--import", key, "--yes")
     assert done.returncode == 1
-    assert "is not recorded" in done.stderr
+    assert "has no import whose id begins with" in done.stderr

@@ -686,6 +686,20 @@ async def test_an_event_that_can_t_be_read_is_a_gap_with_that_cause(
     assert (await verify(database, "BTCUSDT")).fault is None
 
 
+@pytest.mark.parametrize("with_book", [False, True])
+@pytest.mark.parametrize("readable", [False, True])
+async def test_events_behind_one_that_can_t_be_read_are_counted_apart(
+    database: Database, tmp_path: Path, with_book: bool, readable: bool
+) -> None:
+    """No file with what comes before them lets them join."""
+    made = Collected().snapshot().events(5).gap().events(4)
+    messages = made.snapshot().events(2).messages if with_book else made.messages
+    cause = GapCause.CRASH if readable else GapCause.MALFORMED
+    broken = Broken(messages[5].received_ns, frozenset({"BTCUSDT"}), "the line is odd", cause)
+    (market,) = await imported(database, [*messages[:6], broken, *messages[6:]], tmp_path)
+    assert (market.loose, market.counts.unjoinable) == (4, 0 if readable else 4)
+
+
 @pytest.mark.parametrize("years", [-21, -2, 3])
 @pytest.mark.parametrize("count", [1, 2, 9])
 async def test_a_first_event_that_is_dated_years_away_does_not_begin_the_recording(

@@ -11,6 +11,8 @@ from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.retention import removal
 from orderbook_desktop.storage.retention.removal import (
     REMOVED,
+    AmbiguousImport,
+    NoSuchImport,
     Span,
     StillRecorded,
     find_removal,
@@ -18,6 +20,7 @@ from orderbook_desktop.storage.retention.removal import (
 )
 from orderbook_desktop.storage.store.cuts import CutSegment, cuttable_segments
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.schema import IMPORT
 from orderbook_desktop.storage.verification.verification import verify
 from tests.core.archive.test_rows import rebuilt
 from tests.storage.archive_fixtures import (
@@ -134,8 +137,51 @@ async def test_one_import_is_removed_and_another_stays(database: Database, tmp_p
     done = await remove(database, Span("BTCUSDT", import_id=two["_id"][:8]))
     assert (done.events, len(done.parts)) == (60, 1)
     assert [segment["_id"] for segment in await all_of(database, "segments")] == [one["_id"]]
-    assert (await remove(database, Span("BTCUSDT", import_id="nothing"))).events == 0
+    with pytest.raises(NoSuchImport, match="BTCUSDT has no import whose id begins with nothing"):
+        await remove(database, Span("BTCUSDT", import_id="nothing"))
     assert (await verify(database, "BTCUSDT")).fault is None
+
+
+async def imports_named(database: Database, *keys: str) -> None:
+    """Store an archived import of two events for each key, and another market's."""
+    shelf, tape = Shelf(database), Tape()
+    for key in keys:
+        shelved = await shelf.put(tape, 2, key=key)
+        await shelf.archive(shelved)
+        await shelf.change("segments", key, origin=IMPORT, to_archive=False)
+        tape.diff()
+    other = await shelf.put(Tape("ETHUSDT"), 2, key="77aa-of-another")
+    await shelf.archive(other)
+    await shelf.change("segments", other.id, origin=IMPORT, to_archive=False)
+
+
+async def test_a_beginning_of_several_imports_ids_removes_none(database: Database) -> None:
+    await imports_named(database, "77aa01", "77aa02", "77aa", *(f"88{n:02}" for n in range(8)))
+    with pytest.raises(AmbiguousImport) as refused:
+        await remove(database, Span("BTCUSDT", import_id="77a"))
+    sentence = str(refused.value)
+    assert sentence.startswith(
+        "Nothing was removed: 3 imports of BTCUSDT have ids that begin with 77a: 77aa01 (2 events, "
+    )
+    assert all(f"; {key} (2 events, " in sentence for key in ("77aa02", "77aa"))
+    assert sentence.endswith(". Give more of the id.")
+    with pytest.raises(AmbiguousImport, match=r"8 imports of BTCUSDT .*; 3 more\. Give more"):
+        await remove(database, Span("BTCUSDT", import_id="88"))
+    assert len(await all_of(database, "segments")) == 12
+
+
+@pytest.mark.parametrize(
+    ("given", "gone"), [("77aa02", "77aa02"), ("77aa", "77aa"), ("88", "8801")]
+)
+async def test_an_id_or_the_beginning_of_one_removes_its_import_alone(
+    database: Database, given: str, gone: str
+) -> None:
+    keys = ("77aa01", "77aa02", "77aa", "8801")
+    await imports_named(database, *keys)
+    done = await remove(database, Span("BTCUSDT", import_id=given))
+    assert done.events == 2
+    left = {segment["_id"] for segment in await all_of(database, "segments")}
+    assert left == {*keys, "77aa-of-another"} - {gone}
 
 
 async def test_a_recorded_span_may_be_removed_beside_a_running_recorder(
