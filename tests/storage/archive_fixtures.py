@@ -89,8 +89,8 @@ class _FragileCollection:
         self._database = database
         self._collection = collection
 
-    def find(self, *arguments: Any) -> Any:
-        return _FragileCursor(self._database, self._collection.find(*arguments))
+    def find(self, *arguments: Any, **options: Any) -> Any:
+        return _FragileCursor(self._database, self._collection.find(*arguments, **options))
 
     def aggregate(self, *arguments: Any) -> Any:
         return _FragileCursor(self._database, self._collection.aggregate(*arguments))

@@ -38,8 +38,8 @@ class MortalCollection:
         self._collection = collection
         self._mortal = mortal
 
-    def find(self, *arguments: Any) -> Any:
-        return self._collection.find(*arguments)
+    def find(self, *arguments: Any, **options: Any) -> Any:
+        return self._collection.find(*arguments, **options)
 
     def aggregate(self, *arguments: Any) -> Any:
         return self._collection.aggregate(*arguments)

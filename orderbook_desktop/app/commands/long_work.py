@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Coroutine
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -13,13 +12,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from orderbook_desktop.app.early_end import EndAtOnce
-from orderbook_desktop.app.process.stopping import Workers, stop_on_signals
+from orderbook_desktop.app.process.stopping import Deadline, Workers, stop_on_signals
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.system.tasks import ending
 
 _T = TypeVar("_T")
 _STOPPED: Final = 1
-_END_WITHIN_S: Final = 0.8
+_END_WITHIN_S: Final = 0.7
 
 
 class Interrupted(KnownError):
@@ -48,7 +47,11 @@ def run_interruptibly(
     `done` is printed.
     """
     with EndAtOnce(_STOPPED, f"Stopped; {what}.") as request:
-        result = asyncio.run(_run(work, what, request, done, within_s))
+        with ExitStack() as stack:
+            begin = _nothing
+            if within_s is not None:
+                begin = stack.enter_context(Deadline(within_s, request.end_now)).begin
+            result = asyncio.run(_run(work, what, request, done, begin))
         return report(result)
 
 
@@ -57,17 +60,15 @@ async def _run(
     what: str,
     request: EndAtOnce,
     done: str,
-    within_s: float | None,
+    begin_deadline: Callable[[], None],
 ) -> _T:
     asyncio.get_running_loop().set_default_executor(Workers())
     stop = asyncio.Event()
-    with ExitStack() as stack, stop_on_signals(stop):
+    with stop_on_signals(stop, begin_deadline):
         working = asyncio.create_task(work)
         waiting = asyncio.create_task(stop.wait())
         async with ending(working, waiting):
             await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
-            if within_s is not None and not working.done():
-                stack.enter_context(_ending_within(within_s, request))
         if working.cancelled():
             raise Interrupted(what)
         result = working.result()
@@ -76,16 +77,8 @@ async def _run(
     return result
 
 
-@contextmanager
-def _ending_within(within_s: float, request: EndAtOnce) -> Iterator[None]:
-    """End the process after `within_s`, even if the loop is busy, unless the context ends first."""
-    timer = threading.Timer(within_s, request.end_now)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+def _nothing() -> None:
+    """Begin no deadline."""
 
 
 class WorkProgress:

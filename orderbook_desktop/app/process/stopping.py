@@ -10,14 +10,15 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from types import FrameType
-from typing import Final, NoReturn
+from types import FrameType, TracebackType
+from typing import Final, NoReturn, Self
 
 from msgspec import Struct
 
@@ -26,12 +27,22 @@ from orderbook_desktop.desk.settings import DESK_TIMES, DeskTimes
 
 _log = logging.getLogger(__name__)
 
-_PATIENCE_S: Final = 0.3
+_PATIENCE_S: Final = 0.15
+
+
+def _nothing() -> None:
+    pass
 
 
 @contextmanager
-def stop_on_signals(stop: asyncio.Event) -> Iterator[None]:
-    """Set `stop` on a request to end while the context lasts; enter it in the loop's thread."""
+def stop_on_signals(
+    stop: asyncio.Event, at_once: Callable[[], object] = _nothing
+) -> Iterator[None]:
+    """Set `stop` on a request to end while the context lasts; enter it in the loop's thread.
+
+    `at_once` is called in that thread even while the loop is busy, between any two steps of the
+    thread's code, so it must take no lock.
+    """
     loop = asyncio.get_running_loop()
     with ExitStack() as stack:
         for number in filter(is_heeded, STOPPING):
@@ -40,12 +51,15 @@ def stop_on_signals(stop: asyncio.Event) -> Iterator[None]:
                 _log.info("stopping on %s", number.name)
                 stop.set()
 
-            stack.callback(_handle(loop, number, handle))
+            stack.callback(_handle(loop, number, handle, at_once))
         yield
 
 
 def _handle(
-    loop: asyncio.AbstractEventLoop, number: signal.Signals, handle: Callable[[], None]
+    loop: asyncio.AbstractEventLoop,
+    number: signal.Signals,
+    handle: Callable[[], None],
+    at_once: Callable[[], object],
 ) -> Callable[[], object]:
     """Install a handler; return a function that restores the handler before it."""
     before = signal.getsignal(number)
@@ -53,14 +67,21 @@ def _handle(
     def restore() -> None:
         signal.signal(number, before)
 
+    def from_python(_number: int, frame: FrameType | None) -> None:
+        del frame
+        at_once()
+        loop.call_soon_threadsafe(handle)
+
+    def begin_at_once(_number: int, frame: FrameType | None) -> None:
+        del frame
+        at_once()
+
     try:
         loop.add_signal_handler(number, handle)
+        # The loop has put a handler there that does nothing: it learns of the signal elsewhere.
+        signal.signal(number, begin_at_once)
     except NotImplementedError:
         # On Windows Python runs the handler when the loop next wakes, so the loop needs a timer.
-        def from_python(_number: int, frame: FrameType | None) -> None:
-            del frame
-            loop.call_soon_threadsafe(handle)
-
         signal.signal(number, from_python)
         return restore
 
@@ -81,6 +102,48 @@ class Workers(ThreadPoolExecutor):
         """Take no more work, and cancel the work that has not begun."""
         del wait
         super().shutdown(wait=False, cancel_futures=cancel_futures)
+
+
+class Deadline:
+    """Calls `end_now` `within_s` after `begin()`, however busy the process is; a context manager.
+
+    It is off again when the context ends.
+    """
+
+    def __init__(self, within_s: float, end_now: Callable[[], object]) -> None:
+        self._within_s = within_s
+        self._end_now = end_now
+        self._begin, self._begun = socket.socketpair()
+        self._begin.setblocking(False)
+        threading.Thread(target=self._watch, name="deadline", daemon=True).start()
+
+    def begin(self) -> None:
+        """Begin, if it has not begun; it takes no lock, so a signal's handler may call it."""
+        with suppress(OSError):
+            self._begin.send(b"!")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._begin.close()
+
+    def _watch(self) -> None:
+        with self._begun, suppress(ConnectionError):
+            if not self._begun.recv(1):
+                return
+            end = time.monotonic() + self._within_s
+            while (left := end - time.monotonic()) > 0:
+                self._begun.settimeout(left)
+                with suppress(TimeoutError):
+                    if not self._begun.recv(64):
+                        return
+            self._end_now()
 
 
 def end_at_latest(within_s: float) -> None:

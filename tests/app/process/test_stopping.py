@@ -11,7 +11,7 @@ import threading
 
 import pytest
 
-from orderbook_desktop.app.process.stopping import Workers, stop_on_signals
+from orderbook_desktop.app.process.stopping import Deadline, Workers, stop_on_signals
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sends itself signals")
 
@@ -46,6 +46,27 @@ async def test_a_signal_sets_the_event(name: str) -> None:
         assert signal.getsignal(number) is signal.SIG_DFL
     finally:
         signal.signal(number, before)
+
+
+def test_a_deadline_that_has_not_begun_or_is_over_does_nothing() -> None:
+    ended: list[bool] = []
+    with Deadline(0.0, lambda: ended.append(True)):
+        pass
+    with Deadline(3600.0, lambda: ended.append(True)) as deadline:
+        deadline.begin()
+        deadline.begin()
+    deadline.begin()
+    for thread in threading.enumerate():
+        if thread.name == "deadline":
+            thread.join(60)
+    assert ended == []
+
+
+def test_a_deadline_ends_once() -> None:
+    ended = threading.Event()
+    with Deadline(0.0, ended.set) as deadline:
+        deadline.begin()
+        assert ended.wait(60)
 
 
 async def test_ctrl_c_ends_what_a_script_began_in_the_background() -> None:
