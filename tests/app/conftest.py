@@ -6,15 +6,18 @@ import asyncio
 import logging
 import threading
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from orderbook_desktop.app.settings import Settings, load_settings
 from orderbook_desktop.exchange.local import Fault, LocalExchange, SyntheticSource
+from tests.storage.recording_fixtures import ServerThread
 
 # No program listens on the first port.
 NOWHERE = {"rest_url": "http://127.0.0.1:1", "ws_url": "ws://127.0.0.1:1"}
+_names = (f"joined{number}" for number in count())
 
 
 @pytest.fixture
@@ -82,3 +85,13 @@ def settings(exchange: ExchangeThread, tmp_path: Path) -> Settings:
 def stranded(tmp_path: Path) -> Settings:
     """Return settings whose exchange can't be reached."""
     return load_settings(**NOWHERE, data_dir=str(tmp_path / "data"))
+
+
+@pytest.fixture
+def joined(server: ServerThread, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a data folder whose server runs, with a new database of its own for the test.
+
+    A command joins that server. To start its own takes most of a quick command's time.
+    """
+    monkeypatch.setenv("DB_NAME", next(_names))
+    return server.folder

@@ -27,23 +27,23 @@ def _collected(path: Path) -> Path:
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
 def test_every_command_takes_any_listed_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str
+    joined: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str
 ) -> None:
     monkeypatch.setenv("PYTHONIOENCODING", encoding)
     spelt = _MARKET.encode(encoding, "backslashreplace").decode(encoding)
-    data, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
-    done = run_command(data, "import", str(_collected(tmp_path / f"{_MARKET}.jsonl")))
+    done = run_command(joined, "import", str(_collected(tmp_path / f"{_MARKET}.jsonl")))
     assert done.returncode == 0, done.stderr
     # Some libraries take an ASCII terminal for a mistake, and write UTF-8.
     assert done.stdout.startswith((spelt, _MARKET))
     csv = tmp_path / f"{_MARKET}.csv"
     for form, path in (("tardis", csv), ("parquet", tmp_path / f"{_MARKET}.parquet")):
-        done = run_command(data, "export", _MARKET, "--format", form, "-o", str(path))
+        done = run_command(joined, "export", _MARKET, "--format", form, "-o", str(path))
         assert done.returncode == 0, done.stderr
         assert path.exists()
     for command in (["recordings"], ["recordings", "--json"], ["verify", _MARKET]):
-        done = run_command(data, *command)
+        done = run_command(joined, *command)
         assert done.returncode == 0, done.stderr
-    done = run_command(elsewhere, "import", str(csv))
+    elsewhere = ("--db-name", f"elsewhere_{encoding}")
+    done = run_command(joined, "import", str(csv), *elsewhere)
     assert done.returncode == 0, done.stderr
-    assert run_command(elsewhere, "verify", _MARKET).returncode == 0
+    assert run_command(joined, "verify", _MARKET, *elsewhere).returncode == 0

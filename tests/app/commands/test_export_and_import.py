@@ -145,23 +145,23 @@ async def test_a_played_capture_recorded_and_exported_is_the_true_book(tmp_path:
 
 
 @pytest.mark.parametrize("form", ["tardis", "parquet", "hftbacktest"])
-def test_a_part_of_the_recording(tmp_path: Path, form: str) -> None:
-    run_command(tmp_path, "import", str(capture(tmp_path / "c")))
+def test_a_part_of_the_recording(joined: Path, tmp_path: Path, form: str) -> None:
+    run_command(joined, "import", str(capture(tmp_path / "c")))
     whole, part = tmp_path / "whole", tmp_path / "part"
     arguments = ("export", "BTCUSDT", "--format", form, "-o")
-    assert run_command(tmp_path, *arguments, str(whole)).returncode == 0
+    assert run_command(joined, *arguments, str(whole)).returncode == 0
     done = run_command(
-        tmp_path, *arguments, str(part), "--from", "1723161260000", "--to", "1723161265000"
+        joined, *arguments, str(part), "--from", "1723161260000", "--to", "1723161265000"
     )
     assert done.returncode == 0, done.stderr
     assert 0 < part.stat().st_size < whole.stat().st_size
 
 
-def test_gaps_are_reported(tmp_path: Path) -> None:
+def test_gaps_are_reported(joined: Path, tmp_path: Path) -> None:
     made = Collected().snapshot().events(30).gap().events(5).snapshot().events(20)
     path = tmp_path / "c"
     path.write_bytes(b"".join(made.lines()))
-    done = run_command(tmp_path, "import", str(path))
+    done = run_command(joined, "import", str(path))
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("BTCUSDT: 50 events in 2 unbroken runs, ")
     # Five events after the hole are stored, and belong to no known book.
@@ -169,43 +169,43 @@ def test_gaps_are_reported(tmp_path: Path) -> None:
     sentence = f": the exchange's stream left out update ids; the book is not known at {missing}\n"
     assert sentence in done.stderr
     assert "5 events belong to no known book" in done.stderr
-    done = run_command(tmp_path, "export", "BTCUSDT", *_MEMBERS, str(tmp_path / "out"))
+    done = run_command(joined, "export", "BTCUSDT", *_MEMBERS, str(tmp_path / "out"))
     assert "rows of 2 unbroken runs" in done.stdout
     assert done.stderr.startswith("orderbook-desktop: gap from ")
     assert done.stderr.endswith(sentence)
-    done = run_command(tmp_path, "import", str(path))
+    done = run_command(joined, "import", str(path))
     assert done.stdout == "BTCUSDT: all of it is there already; nothing was imported.\n"
 
 
-def test_the_new_events_of_a_file_that_grew_are_reported(tmp_path: Path) -> None:
+def test_the_new_events_of_a_file_that_grew_are_reported(joined: Path, tmp_path: Path) -> None:
     lines = Collected().snapshot().events(50).lines()
     path = tmp_path / "c"
     for end, sentence in ((21, ""), (22, "20 more events were"), (51, "21 more events were")):
         path.write_bytes(b"".join(lines[:end]))
-        done = run_command(tmp_path / "data", "import", str(path))
+        done = run_command(joined, "import", str(path))
         assert done.returncode == 0, done.stderr
         assert " in 1 unbroken run, " in done.stdout
         assert done.stderr == (
             f"orderbook-desktop: BTCUSDT: {sentence} there already.\n" * bool(sentence)
         )
-    done = run_command(tmp_path / "data", "verify", "BTC/USDT", "--json")
+    done = run_command(joined, "verify", "BTC/USDT", "--json")
     assert json.loads(done.stdout)["events"] == 50
     path.write_bytes(b"".join((lines[0], lines[1][:13] + b"7" + lines[1][14:], *lines[2:])))
-    done = run_command(tmp_path / "data", "import", str(path))
+    done = run_command(joined, "import", str(path))
     assert done.returncode == 1
     assert "the files differ from what is recorded of BTCUSDT" in done.stderr
     events = Collected(Tape("ETHUSDT", step_ms=700)).snapshot().events(2).lines()
     path.write_bytes(b"".join(events[1:]))
     for sentence in ("2 events, kept apart", "all of it is there already"):
-        done = run_command(tmp_path / "data", "import", str(path))
+        done = run_command(joined, "import", str(path))
         assert done.stdout.startswith(f"ETHUSDT: {sentence}"), done.stderr
 
 
-def test_an_import_is_refused_by_line(tmp_path: Path) -> None:
+def test_an_import_is_refused_by_line(joined: Path, tmp_path: Path) -> None:
     path = capture(tmp_path / "c")
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join((*lines[:60], b"17 nonsense\n", *lines[60:])))
-    done = run_command(tmp_path / "data", "import", str(path))
+    done = run_command(joined, "import", str(path))
     assert done.returncode == 1
     assert done.stderr.startswith(
         f"orderbook-desktop: Nothing was imported: line 61 of {path} is not a message"
@@ -221,11 +221,11 @@ def test_an_import_is_refused_by_line(tmp_path: Path) -> None:
         (None, "does not exist"),
     ],
 )
-def test_a_missing_file(tmp_path: Path, content: bytes | None, sentence: str) -> None:
+def test_a_missing_file(joined: Path, tmp_path: Path, content: bytes | None, sentence: str) -> None:
     path = tmp_path / "file"
     if content is not None:
         path.write_bytes(content)
-    done = run_command(tmp_path / "data", "import", str(path))
+    done = run_command(joined, "import", str(path))
     assert done.returncode == 1
     assert re.search(sentence, done.stderr)
     assert done.stderr.count("\n") == 1
@@ -265,11 +265,11 @@ def test_more_files_than_may_be_open_at_first(tmp_path: Path) -> None:
     assert done.stdout.startswith("BTCUSDT: 80 events in 1 unbroken run"), done.stderr
 
 
-def test_a_hole_without_a_book_after_it_is_reported(tmp_path: Path) -> None:
+def test_a_hole_without_a_book_after_it_is_reported(joined: Path, tmp_path: Path) -> None:
     path = tmp_path / "c"
     lines = Collected().snapshot().events(90).lines()
     path.write_bytes(b"".join(lines[:30] + lines[40:]))
-    done = run_command(tmp_path / "data", "import", str(path))
+    done = run_command(joined, "import", str(path))
     assert done.returncode == 0, done.stderr
     assert "BTCUSDT: update ids are missing after 20" in done.stderr
     assert "and no whole book follows." in done.stderr
@@ -285,11 +285,11 @@ def test_what_lets_loose_events_join_is_said_truly() -> None:
     assert list(loose_remarks(0, Counts(loose=4, unjoinable=4))) == []
 
 
-def test_times_in_another_unit_are_reported(tmp_path: Path) -> None:
+def test_times_in_another_unit_are_reported(joined: Path, tmp_path: Path) -> None:
     path = tmp_path / "c"
     lines = Collected().snapshot().events(20).lines()
     path.write_bytes(b"".join(line[:13] + line[19:] for line in lines))
-    done = run_command(tmp_path / "data", "import", str(path))
+    done = run_command(joined, "import", str(path))
     assert done.stdout.startswith("BTCUSDT: 20 events")
     assert "times in c were read as milliseconds." in done.stderr
     assert "long before" not in done.stderr
@@ -336,31 +336,31 @@ def test_a_request_to_end_after_the_whole_export(
     assert "7 rows of 1 unbroken run" in capsys.readouterr().out
 
 
-def test_two_formats_at_once(tmp_path: Path) -> None:
+def test_two_formats_at_once(joined: Path, tmp_path: Path) -> None:
     path = capture(tmp_path / "c")
     (tmp_path / "t").write_text("binance,BTCUSDT,1,2,true,bid,1,2\n")
-    done = run_command(tmp_path / "data", "import", str(path), str(tmp_path / "t"))
+    done = run_command(joined, "import", str(path), str(tmp_path / "t"))
     assert done.returncode == 1
     assert "holds Tardis CSV" in done.stderr
     assert "import them separately" in done.stderr
 
 
-def test_nothing_recorded_yet(tmp_path: Path) -> None:
+def test_nothing_recorded_yet(joined: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    done = run_command(tmp_path / "data", "export", "BTC/USDT", *_MEMBERS, str(out))
+    done = run_command(joined, "export", "BTC/USDT", *_MEMBERS, str(out))
     assert done.returncode == 1
     assert "Nothing is recorded in" in done.stderr
     assert not out.exists()
-    run_command(tmp_path / "data", "import", str(capture(tmp_path / "c")))
+    run_command(joined, "import", str(capture(tmp_path / "c")))
     for arguments in (["ETH/USDT"], ["BTC/USDT", "--from", "2030-01-01T00:00Z"]):
-        done = run_command(tmp_path / "data", "export", *arguments, *_MEMBERS, str(out))
+        done = run_command(joined, "export", *arguments, *_MEMBERS, str(out))
         assert done.returncode == 1
         assert f"Nothing is recorded of {arguments[0]}" in done.stderr
     assert not out.exists()
     times = ("--from", "2024-08-09T00:00Z", "--to", "2024-08-08T00:00Z")
-    done = run_command(tmp_path / "data", "export", "BTC/USDT", *_MEMBERS, str(out), *times)
+    done = run_command(joined, "export", "BTC/USDT", *_MEMBERS, str(out), *times)
     assert "but must be a time after --from." in done.stderr
-    done = run_command(tmp_path / "data", "export", "B C", *_MEMBERS, str(out))
+    done = run_command(joined, "export", "B C", *_MEMBERS, str(out))
     assert "SYMBOL is 'B C', but must be a spot symbol" in done.stderr
 
 
@@ -392,11 +392,11 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path, command: str) -> None:
     assert left == ["c", "data"]
 
 
-def test_decimals_are_exact_through_import_and_export(tmp_path: Path) -> None:
+def test_decimals_are_exact_through_import_and_export(joined: Path, tmp_path: Path) -> None:
     path = capture(tmp_path / "c")
-    run_command(tmp_path, "import", str(path))
+    run_command(joined, "import", str(path))
     out = tmp_path / "book.csv"
-    run_command(tmp_path, "export", "BTCUSDT", *_MEMBERS, str(out))
+    run_command(joined, "export", "BTCUSDT", *_MEMBERS, str(out))
     prices = {line.rsplit(",", 2)[1] for line in out.read_text().splitlines()[1:]}
     assert any("." in price for price in prices)
     assert all(Decimal(price) == Decimal(price).quantize(Decimal("0.01")) for price in prices)
@@ -408,30 +408,29 @@ def test_an_unknown_format_is_explained_in_words(tmp_path: Path) -> None:
     assert "'--format': 'none' is not one of" in " ".join(done.stderr.split())
 
 
-def test_an_import_is_removed_after_asking(tmp_path: Path) -> None:
+def test_an_import_is_removed_after_asking(joined: Path, tmp_path: Path) -> None:
     path = capture(tmp_path / "c")
-    data = tmp_path / "data"
-    assert run_command(data, "import", str(path)).returncode == 0
-    done = run_command(data, "remove", "BTC/USDT")
+    assert run_command(joined, "import", str(path)).returncode == 0
+    done = run_command(joined, "remove", "BTC/USDT")
     assert done.returncode == 1
     assert "This removes " in done.stderr
     assert "there is no terminal to ask on; give --yes to remove it." in done.stderr
-    (listed,) = json.loads(run_command(data, "recordings", "--json").stdout)
+    (listed,) = json.loads(run_command(joined, "recordings", "--json").stdout)
     key = listed["imports"][0]["id"]
     for empty in ("", " "):
-        done = run_command(data, "remove", "BTC/USDT", "--import", empty, "--yes")
+        done = run_command(joined, "remove", "BTC/USDT", "--import", empty, "--yes")
         assert done.returncode == 2
         assert "it is empty; name the id of an import" in done.stderr
     for unclear, code, sentence in (
         (key[:1], 2, "give at least 4 characters of the id"),
         ("none", 1, "BTCUSDT has no import whose id begins with none; `orderbook-desktop"),
     ):
-        done = run_command(data, "remove", "BTC/USDT", "--import", unclear, "--yes")
+        done = run_command(joined, "remove", "BTC/USDT", "--import", unclear, "--yes")
         assert done.returncode == code
         assert sentence in " ".join(done.stderr.split())
-    done = run_command(data, "remove", "BTC/USDT", "--import", key[:10], "--yes", "--json")
+    done = run_command(joined, "remove", "BTC/USDT", "--import", key[:10], "--yes", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["events"] == listed["imports"][0]["events"]
-    done = run_command(data, "remove", "BTC/USDT", "--import", key, "--yes")
+    done = run_command(joined, "remove", "BTC/USDT", "--import", key, "--yes")
     assert done.returncode == 1
     assert "has no import whose id begins with" in done.stderr

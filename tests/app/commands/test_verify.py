@@ -6,7 +6,7 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
@@ -22,19 +22,17 @@ from orderbook_desktop.storage.server.server import DatabaseServer
 from orderbook_desktop.storage.store.database import Database
 from tests.app.command import run_command
 from tests.storage.processes import eventually
-from tests.storage.recording_fixtures import SilentServer, Tape, server_in
+from tests.storage.recording_fixtures import ServerThread, SilentServer, Tape
 from tests.storage.shelf import Shelf
 from tests.unhurried import ENGINE_TIMES
 
 Work = Callable[[Database], Awaitable[None]]
 
 
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+@pytest.fixture
+def data_dir(server: ServerThread) -> Path:
     """A data folder whose database another process runs."""
-    folder = tmp_path_factory.mktemp("data")
-    with server_in(folder):
-        yield folder
+    return server.folder
 
 
 @pytest.fixture
