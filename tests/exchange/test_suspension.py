@@ -100,6 +100,18 @@ async def followed(
             await streams.close()
 
 
+def called(monkeypatch: pytest.MonkeyPatch, name: str) -> asyncio.Event:
+    """Return an event that is set when a subscription's method of this name was called."""
+    method, event = getattr(Subscription, name), asyncio.Event()
+
+    def note(*arguments: object) -> None:
+        method(*arguments)
+        event.set()
+
+    monkeypatch.setattr(Subscription, name, note)
+    return event
+
+
 @pytest.mark.expects_log("This computer slept for 90 s")
 async def test_a_connection_that_broke_in_a_sleep_is_not_the_exchange_s_fault() -> None:
     hand = HandClocks()
@@ -116,12 +128,15 @@ async def test_a_connection_that_broke_in_a_sleep_is_not_the_exchange_s_fault() 
 
 
 @pytest.mark.expects_log("This computer slept for 90 s")
-async def test_events_that_are_missing_after_a_sleep_are_missing_because_of_it() -> None:
+async def test_events_that_are_missing_after_a_sleep_are_missing_because_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     hand = HandClocks()
-    async with followed(hand, StreamTimes(watch_every_s=0.05)) as (script, btc):
+    async with followed(hand, StreamTimes(watch_every_s=0.05, calm_s=600.0)) as (script, btc):
+        noticed = called(monkeypatch, "suspended")
         hand.sleep(90)
         await script.send_to_all(frame(BTC, 2))
-        await asyncio.sleep(0.3)
+        await noticed.wait()
         await script.send_to_all(frame(BTC, 50))
         await until(lambda: len(btc.diffs) == 3)
         assert btc.causes == [GapCause.SUSPENDED]
@@ -134,18 +149,11 @@ async def test_what_is_missing_long_after_is_not_the_sleep_s_fault(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     hand = HandClocks()
-    caught_up, told = Subscription.caught_up, asyncio.Event()
-
-    def note(subscription: Subscription) -> None:
-        caught_up(subscription)
-        told.set()
-
-    async with followed(hand, StreamTimes(watch_every_s=0.05)) as (script, btc):
-        monkeypatch.setattr(Subscription, "caught_up", note)
+    async with followed(hand, StreamTimes(watch_every_s=0.05, calm_s=0.1)) as (script, btc):
+        told = called(monkeypatch, "caught_up")
         hand.sleep(90)
         # A ping, and some time after its pong all that waited has been read.
-        async with asyncio.timeout(60):
-            await told.wait()
+        await told.wait()
         await script.send_to_all(frame(BTC, 50))
         await until(lambda: len(btc.diffs) == 2)
         assert btc.causes == []  # The update ids tell of it.
