@@ -29,9 +29,9 @@ def nothing_left() -> None:
     """Leave the check to `everything_ended`: the browser's processes begin and end at any time."""
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def everything_ended() -> Iterator[None]:
-    """Fail a module that leaves child processes behind."""
+    """Fail this folder's tests, by the last of them, if child processes are left behind."""
     before = set(psutil.Process().children(recursive=True))
     yield
     left = set(psutil.Process().children(recursive=True)) - before
@@ -39,9 +39,9 @@ def everything_ended() -> Iterator[None]:
     assert not psutil.wait_procs(ending, timeout=30)[1]
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    """Give the system's Chromium."""
+@pytest.fixture(scope="package")
+def chromium(everything_ended: None) -> Iterator[Browser]:
+    """Give the system's Chromium, one for all modules: it takes long to start."""
     if _CHROMIUM is None:
         pytest.skip("there is no Chromium here")
     with sync_playwright() as playwright:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Error, Page
 
 _AXE = Path(__file__).parent / "axe" / "axe.min.js"
+_EMPTY = "about:blank"
 _SERIOUS = ("serious", "critical")
 # Console errors of the browser and of htmx while the server is away, or is ending (503).
 _AWAY = (
@@ -105,33 +106,67 @@ def opened(
     width: int = 1600,
     scheme: str = "dark",
     expected_errors: tuple[str, ...] = _AWAY,
+    is_own: bool = False,
     **options: Any,
 ) -> Iterator[Page]:
-    """Open a page; at the end, all its console errors must have a text of `expected_errors`."""
-    height = 800 if width < 600 else 900
-    context = chromium.new_context(
-        viewport={"width": width, "height": height},
-        color_scheme=scheme,  # type: ignore[arg-type]
-        **options,
-    )
+    """Open a page; at the end, all its console errors must have a text of `expected_errors`.
+
+    The tests use one page in turn, since a page of a context of its own takes a second to open.
+    With `is_own`, or with options of the context, a test gets such a page.
+    """
     errors: list[str] = []
 
     def note(message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
             errors.append(message.text)
 
-    page = context.new_page()
-    page.on("console", note)
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    try:
-        page.goto(address)
-        yield page
-    finally:
-        # pytest shows this if the test fails.
-        print(f"console: {errors}, page: {page.locator('body').inner_text()[:300]}")
-        context.close()
+    def note_error(error: Error) -> None:
+        errors.append(str(error))
+
+    lent = _own_page(chromium, **options) if is_own or options else _shared_page(chromium)
+    with lent as page:
+        page.set_viewport_size({"width": width, "height": 800 if width < 600 else 900})
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        page.on("console", note)
+        page.on("pageerror", note_error)
+        try:
+            page.goto(address)
+            yield page
+        finally:
+            # pytest shows this if the test fails.
+            print(f"console: {errors}, page: {page.locator('body').inner_text()[:300]}")
+            page.remove_listener("console", note)
+            page.remove_listener("pageerror", note_error)
     unexpected = [error for error in errors if not any(text in error for text in expected_errors)]
     assert not unexpected
+
+
+@contextmanager
+def _own_page(chromium: Browser, **options: Any) -> Iterator[Page]:
+    """Open a page in a new context, which has nothing of others."""
+    context = chromium.new_context(**options)
+    try:
+        yield context.new_page()
+    finally:
+        context.close()
+
+
+@contextmanager
+def _shared_page(chromium: Browser) -> Iterator[Page]:
+    """Lend the page that the tests use in turn, and empty it after that."""
+    context = chromium.contexts[0] if chromium.contexts else chromium.new_context()
+    page = context.pages[0] if context.pages else context.new_page()
+    assert page.url == _EMPTY
+    page.mouse.move(0, 0)
+    try:
+        yield page
+    finally:
+        page.unroute_all(behavior="ignoreErrors")
+        # An empty page has no storage.
+        with suppress(Error):
+            page.evaluate("() => { localStorage.clear(); sessionStorage.clear(); }")
+        context.clear_cookies()
+        page.goto(_EMPTY)
 
 
 def accessibility_faults(page: Page) -> list[str]:

@@ -147,7 +147,7 @@ def test_the_page_survives_a_restart_of_the_server(
 
 
 def test_the_page_survives_sleep(chromium: Browser, endless: Served) -> None:
-    with opened(chromium, endless.address) as page:
+    with opened(chromium, endless.address, is_own=True) as page:
         until(lambda: Shown(page).update_id)
         browser = page.context.new_cdp_session(page)
         browser.send("Page.setWebLifecycleState", {"state": "frozen"})
@@ -160,7 +160,10 @@ def test_the_page_survives_sleep(chromium: Browser, endless: Served) -> None:
 @pytest.mark.parametrize("live", ["changes", "fragments"])
 def test_a_hidden_tab_leaves_its_connection_to_others(chromium: Browser, live: str) -> None:
     library = loaded_library()
-    with serving(library, WebOptions(port=0)) as server, opened(chromium, "about:blank") as page:
+    with (
+        serving(library, WebOptions(port=0)) as server,
+        opened(chromium, "about:blank", is_own=True) as page,
+    ):
         # In a headless browser every tab is visible, so the test sets the state.
         page.add_init_script("""
           window.away = false;
@@ -181,7 +184,7 @@ def test_a_hidden_tab_leaves_its_connection_to_others(chromium: Browser, live: s
 
 
 def test_a_missing_change_is_noticed_and_mended(chromium: Browser, endless: Served) -> None:
-    with opened(chromium, "about:blank") as page:
+    with opened(chromium, "about:blank", is_own=True) as page:
         page.add_init_script("""
           const Real = EventSource;
           let dropped = 0;

@@ -97,7 +97,7 @@ def test_a_stream_that_is_refused_leaves_the_book_in_its_place(chromium: Browser
     options = WebOptions(port=0, limits=Limits(viewers=0))
     with (
         serving(loaded_library(), options) as server,
-        opened(chromium, "about:blank", expected_errors=("status of 429",)) as page,
+        opened(chromium, "about:blank", expected_errors=("status of 429",), is_own=True) as page,
     ):
         page.add_init_script("""
           window.answered = 0;
