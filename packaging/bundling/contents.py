@@ -13,6 +13,7 @@ import sys
 import sysconfig
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import Final
@@ -86,6 +87,7 @@ def licence_files(distribution: Distribution) -> list[Path]:
     return sorted(path for path in named if path.is_file())
 
 
+@cache
 def _owners() -> Mapping[Path, Distribution]:
     return {
         Path(str(distribution.locate_file(file))).resolve(): distribution

@@ -28,19 +28,30 @@ from tests.app.command import run_command
 from tests.app.commands.test_export_and_import import true_books
 from tests.core.archive.test_rows import rebuilt
 from tests.core.reference_book import Pairs, pairs_of
+from tests.storage.recording_fixtures import server_in
 from tests.storage.shelf import whole_document
 
 _README = Path(__file__).parents[2] / "README.md"
 
 
 @pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder with a recording, and the capture from which it was made."""
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A data folder with a recording, and the capture from which it was made.
+
+    Its database runs, so that no reader has to start it.
+    """
     folder = tmp_path_factory.mktemp("recorded")
-    path = write_capture(folder / "capture", seed=5, seconds=70, activity=0.2)
-    done = run_command(folder, "import", str(path))
-    assert done.returncode == 0, done.stderr
-    return folder
+    path = write_capture(folder / "capture", seed=5, seconds=70, activity=0.2, snapshot_levels=300)
+    with server_in(folder):
+        done = run_command(folder, "import", str(path))
+        assert done.returncode == 0, done.stderr
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def truth(recorded: Path) -> dict[int, tuple[Pairs, Pairs]]:
+    """The true books by event time."""
+    return true_books(recorded / "capture")
 
 
 @pytest.fixture
@@ -60,8 +71,9 @@ def test_segments_and_gaps(recording: RecordingReader) -> None:
     assert segment.last_event_ms - segment.first_event_ms > 60_000
 
 
-def test_books_are_the_true_ones(recording: RecordingReader, recorded: Path) -> None:
-    truth = true_books(recorded / "capture")
+def test_books_are_the_true_ones(
+    recording: RecordingReader, truth: dict[int, tuple[Pairs, Pairs]]
+) -> None:
     times = sorted(truth)
     for time in times[::97]:
         assert _levels(recording.book_at(time)) == truth[time]
@@ -71,13 +83,14 @@ def test_books_are_the_true_ones(recording: RecordingReader, recorded: Path) -> 
     assert list(recording.books([])) == []
 
 
-def test_events_make_the_true_books(recording: RecordingReader, recorded: Path) -> None:
+def test_events_make_the_true_books(
+    recording: RecordingReader, truth: dict[int, tuple[Pairs, Pairs]]
+) -> None:
     batches = list(recording.events())
     assert batches[0].is_snapshot
     assert not any(rows.is_snapshot for rows in batches[1:])
     books = rebuilt(batches[1:2])
     assert books
-    truth = true_books(recorded / "capture")
     assert list(rebuilt(batches).values())[1:] == list(truth.values())
     assert batches[0].prices.dtype == batches[0].quantities.dtype == "int64"
 

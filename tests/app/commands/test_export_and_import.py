@@ -44,8 +44,8 @@ from tests.storage.recording_fixtures import Tape
 _MEMBERS = ("--format", "tardis", "-o")
 
 
-def capture(path: Path, **options: object) -> Path:
-    return write_capture(path, seed=5, seconds=20, activity=0.3, **options)  # type: ignore[arg-type]
+def capture(path: Path, snapshot_levels: int = 500) -> Path:
+    return write_capture(path, seed=5, seconds=20, activity=0.3, snapshot_levels=snapshot_levels)
 
 
 def true_books(path: Path) -> dict[int, tuple[Pairs, Pairs]]:

@@ -45,6 +45,8 @@ from tests.storage.recording_fixtures import (
 from tests.storage.shelf import Shelf, Shelved
 
 _MARKET = "BTCUSDT"
+# So few events a minute that several minutes are quickly made.
+_CALM_MS = 1_000
 
 GAP = pytest.mark.expects_log("WARNING .*gap in the recording")
 
@@ -122,8 +124,8 @@ async def test_markets_are_apart(database: Database) -> None:
 async def test_chunks_are_archived_while_they_are_read(database: Database, seed: int) -> None:
     """Events that were read raw are not read again, and none is missed."""
     shelf, recording = Shelf(database), Recording(database, _MARKET)
-    shelved = await shelf.put(Tape(step_ms=50), 5_000)
-    await shelf.archive(shelved, 1_300)
+    shelved = await shelf.put(Tape(step_ms=_CALM_MS), 500)
+    await shelf.archive(shelved, 130)
     chosen = random.Random(seed)
     chunks: list[DecodedChunk] = []
     steps = iter(await shelf.prepare_archive(shelved))
@@ -164,7 +166,7 @@ async def test_what_came_after_the_segment_was_looked_up_is_left_out(database: D
 
 async def test_the_front_is_cut_while_it_is_read(database: Database) -> None:
     shelf, recording = Shelf(database), Recording(database, _MARKET)
-    shelved = await shelf.put(Tape(), 4_200)
+    shelved = await shelf.put(Tape(step_ms=_CALM_MS), 420)
     await shelf.archive(shelved)
     read_so_far: list[DecodedChunk] = []
     opened = 0
@@ -202,7 +204,7 @@ async def test_a_missing_event_is_reported(database: Database) -> None:
 
 async def test_a_missing_or_damaged_chunk_is_reported(database: Database) -> None:
     shelf, recording = Shelf(database), Recording(database, _MARKET)
-    shelved = await shelf.put(Tape(), 1_400)
+    shelved = await shelf.put(Tape(step_ms=_CALM_MS), 140)
     await shelf.archive(shelved)
     start_id = shelved.chunks[1][0]
     await shelf.change("depth_chunks", f"{shelved.id}:{start_id}", event_count=1)
@@ -234,12 +236,12 @@ async def test_a_deleted_recording_is_reported(database: Database) -> None:
 
 async def two_segments(shelf: Shelf) -> tuple[Shelved, Shelved]:
     """Two segments with a gap of events and of time between them."""
-    tape = Tape()
-    one = await shelf.put(tape, 1_000, GapCause.DISCONNECT, "reset")
+    tape = Tape(step_ms=_CALM_MS)
+    one = await shelf.put(tape, 100, GapCause.DISCONNECT, "reset")
     await shelf.archive(one)
-    tape.diffs(50)
-    other = await shelf.put(tape, 1_500)
-    await shelf.archive(other, 1_000)
+    tape.diffs(5)
+    other = await shelf.put(tape, 150)
+    await shelf.archive(other, 100)
     return one, other
 
 
@@ -377,7 +379,7 @@ async def test_books_while_they_are_archived_and_cut(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shelf, recording = Shelf(database), Recording(database, _MARKET)
-    shelved = await shelf.put(Tape(), 3_000)
+    shelved = await shelf.put(Tape(step_ms=_CALM_MS), 300)
     start_near = SegmentReader.start_near
 
     async def late(self: SegmentReader, event_ms: int) -> int | None:
@@ -391,7 +393,7 @@ async def test_books_while_they_are_archived_and_cut(
 
     monkeypatch.setattr(SegmentReader, "start_near", late)
     for _ in range(3):
-        event = shelved.events[-700]
+        event = shelved.events[-70]
         book = await recording.book_at(event.event_ms)
         assert same_book(book, shelved.book_at(event.event_ms))
     with pytest.raises(NotCovered):
@@ -446,7 +448,7 @@ async def test_times_that_a_clock_ran_through_twice_are_those_of_the_first_time(
 @pytest.mark.parametrize("field", ["start_id", "last_id", "from_time", "to_time"])
 async def test_beside_a_damaged_chunk_others_can_be_read(database: Database, field: str) -> None:
     shelf, recording = Shelf(database), Recording(database, _MARKET)
-    shelved = await shelf.put(Tape(), 1_900)
+    shelved = await shelf.put(Tape(step_ms=_CALM_MS), 190)
     await shelf.archive(shelved)
     (start_id, last_id) = shelved.chunks[1]
     await database.collection("depth_chunks").update_one(
