@@ -1,4 +1,8 @@
-"""All commands with all kinds of bad input: one sentence, exit 1 or 2, little memory."""
+"""All commands with all kinds of bad input: one sentence, exit 1 or 2, little memory.
+
+What is given and the command that it is given to are independent: each is tried, each with each
+other only in the thorough profile (`tests.examples`).
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -18,6 +23,7 @@ from orderbook_desktop.exchange.local import SyntheticSource
 from orderbook_desktop.storage.store.database import Database
 from tests.app.conftest import NOWHERE, ExchangeThread
 from tests.app.warm_program import Ended, WarmProgram
+from tests.examples import some_of
 from tests.storage.fake_mongo import error, hello, serving
 from tests.storage.recording_fixtures import ServerThread, all_of, server_in
 from tests.storage.verification.test_verification import put_back, recorded
@@ -96,21 +102,37 @@ _OF_SYMBOL: dict[str, Callable[[str], list[str]]] = {
 }
 
 
-@pytest.mark.parametrize("command", _OF_SYMBOL)
-def test_symbols(program: WarmProgram, command: str) -> None:
-    for symbol in ("", "?", "B TC", "A/B/C", "BTC\x1b[31m\x07", "BTC\nUSDT", "\udcff", "\u202eBTC"):
-        assert " must be a spot symbol" in sentence(program.run(*_OF_SYMBOL[command](symbol)))
-    for symbol in (_LONG, f"{_LONG}/USDT", "币" * 41):
+_NO_SYMBOLS = (
+    *("", "?", "B TC", "A/B/C", "BTC\x1b[31m\x07", "BTC\nUSDT", "\udcff", "\u202eBTC"),
+    *(_LONG, f"{_LONG}/USDT", "币" * 41),
+)
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize(("number", "command"), list(enumerate(_OF_SYMBOL)))
+def test_symbols(program: WarmProgram, number: int, command: str) -> None:
+    for symbol in some_of(_NO_SYMBOLS, 3, phase=number):
         text = sentence(program.run(*_OF_SYMBOL[command](symbol)))
         assert " must be a spot symbol" in text
         assert len(text) < 300
 
 
-@pytest.mark.parametrize("command", ["verify", "export"])
-@pytest.mark.parametrize("option", ["--from", "--to"])
-def test_times(program: WarmProgram, command: str, option: str) -> None:
+_NO_TIMES = ("", "yesterday", "-1", "2024-13-45", "9" * 5_000, "nan", "24:00", "\x1b[31m")
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize(
+    ("number", "command", "option"),
+    [
+        (0, "verify", "--from"),
+        (1, "verify", "--to"),
+        (2, "export", "--from"),
+        (3, "export", "--to"),
+    ],
+)
+def test_times(program: WarmProgram, number: int, command: str, option: str) -> None:
     begin = _OF_SYMBOL[command]("BTC/USDT")
-    for time in ("", "yesterday", "-1", "2024-13-45", "9" * 5_000, "nan", "24:00", "\x1b[31m"):
+    for time in some_of(_NO_TIMES, 2, phase=number):
         assert option in usage(program.run(*begin, f"{option}={time}"))
     text = sentence(program.run(*begin, "--from", "2024-01-02", "--to", "2024-01-01"))
     assert "must be a time after --from" in text
@@ -126,15 +148,17 @@ _ON_A_FOLDER = {
 }
 
 
-@pytest.mark.parametrize("command", [*_ON_A_FOLDER, "serve"])
-def test_data_folders(program: WarmProgram, tmp_path: Path, command: str) -> None:
+@pytest.mark.sweep
+@pytest.mark.parametrize(("number", "command"), list(enumerate([*_ON_A_FOLDER, "serve"])))
+def test_data_folders(program: WarmProgram, tmp_path: Path, number: int, command: str) -> None:
     (tmp_path / "capture").write_bytes(_EVENT)
     (tmp_path / "file").write_text("a file")
     (tmp_path / "circle").symlink_to("circle")
-    for folder in (
+    folders = (
         *(tmp_path / "file", tmp_path / "file" / "in", tmp_path / "circle"),
         *(tmp_path / ("x" * 300), "y/" * 3_000, "/proc/nothing", "a\nb/../\x1b[31m/" + "z" * 256),
-    ):
+    )
+    for folder in some_of(folders, 3, phase=number):
         arguments = _ON_A_FOLDER.get(command, ["serve", "--port", "0"])
         done = program.run(
             *arguments, env={"ORDERBOOK_DATA_DIR": str(folder)}, folder=tmp_path, timeout_s=60
@@ -205,6 +229,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         path.unlink()
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("command", ["import", "play"])
 def test_files(
     program: WarmProgram, server: ServerThread, files: Path, tmp_path: Path, command: str
@@ -217,16 +242,20 @@ def test_files(
     devices = ["/dev/zero", "/dev/null", "/proc/self/mem"]
     made = sorted(path.name for path in files.iterdir())
     names = [*made, "missing", ".", "x" * 300, "a\nb\x1b[31m", ""]
-    for name in [*names, *devices]:
+    for name in some_of([*names, *devices], 2, phase=command == "play"):
         path = name and str(files / name)
         done = program.run(*begin, path, folder=tmp_path, env=_on(server))
         assert sentence(done).startswith(begins_with), name
 
 
-@pytest.mark.parametrize("command", [["recordings"], ["verify", "BTC/USDT"], _export("BTC/USDT")])
-def test_addresses(program: WarmProgram, tmp_path: Path, command: list[str]) -> None:
+@pytest.mark.sweep
+@pytest.mark.parametrize(
+    ("number", "command"),
+    [(0, ["recordings"]), (1, ["verify", "BTC/USDT"]), (2, _export("BTC/USDT"))],
+)
+def test_addresses(program: WarmProgram, tmp_path: Path, number: int, command: list[str]) -> None:
     (tmp_path / "nothing").write_text("no certificate")
-    for address in (
+    addresses = (
         *("nonsense", "mongodb://", "mongodb://[", "mongodb://h:99999/", "mongodb://%zz"),
         *("mongodb+srv://127.0.0.1/", "mongodb://127.0.0.1:1/?nonsense=1"),
         *("mongodb://127.0.0.1:1/?maxPoolSize=x", "mongodb://me:a@b:c@127.0.0.1/"),
@@ -236,7 +265,8 @@ def test_addresses(program: WarmProgram, tmp_path: Path, command: list[str]) -> 
         f"mongodb://me:a-secret@127.0.0.1:1/?{_SOON}",
         "mongodb://" + ",".join(["127.0.0.1:1"] * 300) + f"/?{_SOON}",
         f"mongodb://127.0.0.1:1\n/?{_SOON}",
-    ):
+    )
+    for address in some_of(addresses, 2, phase=number):
         text = sentence(program.run(*command, env={"MONGO_DSN": address}))
         assert text.startswith(("MONGO_DSN ", "The database at mongodb")), text
         assert "a-secret" not in text
@@ -298,10 +328,11 @@ async def test_passwords(program: WarmProgram, tmp_path: Path, user: str) -> Non
             assert "wrong-secret" not in told
 
 
-@pytest.mark.parametrize("name", Settings.model_fields)
-def test_variables(program: WarmProgram, name: str) -> None:
+@pytest.mark.sweep
+@pytest.mark.parametrize(("number", "name"), list(enumerate(Settings.model_fields)))
+def test_variables(program: WarmProgram, number: int, name: str) -> None:
     variable = Settings.variable(name)
-    for value in ("\x1b[31m\n?", "9" * 5_000, "nan", "\udcff/" + "x" * 300):
+    for value in some_of(("\x1b[31m\n?", "9" * 5_000, "nan", "\udcff/" + "x" * 300), 2, number):
         done = program.run("--symbol=?", env={variable: value})
         assert len(sentence(done)) < 1_000
 
@@ -315,32 +346,37 @@ _PRINTING = {
 }
 
 
-@pytest.mark.parametrize("command", _PRINTING)
-def test_standard_files(program: WarmProgram, command: str) -> None:
-    for out in ("pipe", "/dev/full"):
-        for err in ("file", "pipe", "/dev/full"):
-            done = program.run(*_PRINTING[command], stdout=out, stderr=err, stop_after_s=20)
-            assert done.code == 1, done
-            assert "Traceback" not in done.err
-            assert "Exception ignored" not in done.err
-            assert done.err.count("\n") <= 1, done
+@pytest.mark.sweep
+@pytest.mark.parametrize(("number", "command"), list(enumerate(_PRINTING)))
+def test_standard_files(program: WarmProgram, number: int, command: str) -> None:
+    every = list(product(("pipe", "/dev/full"), ("file", "pipe", "/dev/full")))
+    for out, err in some_of(every, 2, phase=number):
+        done = program.run(*_PRINTING[command], stdout=out, stderr=err, stop_after_s=20)
+        assert done.code == 1, done
+        assert "Traceback" not in done.err
+        assert "Exception ignored" not in done.err
+        assert done.err.count("\n") <= 1, done
     for encoding in ("ascii", "cp1252"):
         done = program.run("verify", "币 安", env={"PYTHONIOENCODING": encoding})
         assert "SYMBOL is " in sentence(done)
 
 
+_NO_NUMBERS = ("nan", "-inf", "-1e400", "x", "", "1,5", "\x1b[31m", "\udcff", "0x10")
+
+
+@pytest.mark.sweep
 @pytest.mark.parametrize(
-    ("command", "option"),
+    ("phase", "command", "option"),
     [
-        (["record", "BTC/USDT"], "--duration"),
-        (["exchange", "--port", "0"], "--speed"),
-        (["exchange"], "--port"),
-        (["exchange"], "--seed"),
-        (["record"], "--top"),
+        (0, ["record", "BTC/USDT"], "--duration"),
+        (1, ["exchange", "--port", "0"], "--speed"),
+        (2, ["exchange"], "--port"),
+        (3, ["exchange"], "--seed"),
+        (4, ["record"], "--top"),
     ],
 )
-def test_numbers(program: WarmProgram, command: list[str], option: str) -> None:
-    for number in ("nan", "-inf", "-1e400", "x", "", "1,5", "\x1b[31m", "\udcff", "0x10"):
+def test_numbers(program: WarmProgram, phase: int, command: list[str], option: str) -> None:
+    for number in some_of(_NO_NUMBERS, 3, phase):
         assert option in usage(program.run(*command, f"{option}={number}"))
 
 
@@ -453,8 +489,11 @@ def _as_commands(folder: Path) -> dict[str, list[str]]:
 
 
 # In the first half second, and amid the work.
-@pytest.mark.parametrize("after_s", [0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 2.0])
-def test_requests_to_end(program: WarmProgram, tmp_path: Path, after_s: float) -> None:
+@pytest.mark.sweep
+@pytest.mark.parametrize(
+    ("number", "after_s"), list(enumerate([0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 2.0]))
+)
+def test_requests_to_end(program: WarmProgram, tmp_path: Path, number: int, after_s: float) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         away: dict[str, str | None] = {
@@ -462,7 +501,7 @@ def test_requests_to_end(program: WarmProgram, tmp_path: Path, after_s: float) -
             "ORDERBOOK_WS_URL": f"ws://{address}",
             "MONGO_DSN": f"mongodb://{address}/",
         }
-        for name, command in _as_commands(tmp_path).items():
+        for name, command in some_of(list(_as_commands(tmp_path).items()), 2, phase=number):
             env = away | ({"MONGO_DSN": None} if name == "import" else {})
             done = program.run(*command, env=env, folder=tmp_path, stop_after_s=after_s)
             assert "Traceback" not in done.err
@@ -495,18 +534,25 @@ def _names_in(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-@pytest.mark.parametrize("form", ["tardis", "parquet", "hftbacktest"])
+@pytest.mark.sweep
+@pytest.mark.parametrize(("number", "form"), list(enumerate(["tardis", "parquet", "hftbacktest"])))
 async def test_outputs(
-    program: WarmProgram, server: ServerThread, database: Database, tmp_path: Path, form: str
+    program: WarmProgram,
+    server: ServerThread,
+    database: Database,
+    tmp_path: Path,
+    number: int,
+    form: str,
 ) -> None:
     await recorded(database, 40, 20)
     (tmp_path / "folder").mkdir()
     (tmp_path / "there").write_text("of the person's own")
     before = _names_in(tmp_path)
-    for path in (
+    paths = (
         *("missing/o.csv.gz", "folder", "there", "there/in", "x" * 300, ".", "", "a\nb/o\x1b[31m"),
         *("/dev/full", "/dev/stdout", "/proc/nothing"),
-    ):
+    )
+    for path in some_of(paths, 2, phase=number):
         done = await asyncio.to_thread(
             program.run,
             *_export("BTC/USDT", path, form),
@@ -539,13 +585,19 @@ _STORED = [
 ]
 
 
-@pytest.mark.parametrize("other", [2**63 - 1, "x" * 5_000])
+@pytest.mark.sweep
+@pytest.mark.parametrize(("number", "other"), list(enumerate([2**63 - 1, "x" * 5_000])))
 async def test_stored_documents(
-    program: WarmProgram, server: ServerThread, database: Database, tmp_path: Path, other: object
+    program: WarmProgram,
+    server: ServerThread,
+    database: Database,
+    tmp_path: Path,
+    number: int,
+    other: object,
 ) -> None:
     await recorded(database, 40, 20)
     env = {**_on(server), "DB_NAME": database.name}
-    for collection, field in _STORED:
+    for collection, field in some_of(_STORED, 2, phase=number):
         document = (await all_of(database, collection))[0]
         await put_back(database, collection, document | {field: other})
         listing = [["recordings"]] if collection == "segments" else []

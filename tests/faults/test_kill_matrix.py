@@ -8,7 +8,9 @@ import pytest
 from tests.faults.kill_matrix import check
 
 # `python -m tests.faults.kill_matrix` does fifty.
-KILLS = int(os.environ.get("KILLS", "6"))
+KILLS = int(os.environ.get("KILLS", "4"))
+# With this one the four hit app, database and both, while it starts and later.
+_SEED = 10
 
 
 @pytest.mark.timeout(240 + KILLS * 40)
@@ -16,6 +18,6 @@ KILLS = int(os.environ.get("KILLS", "6"))
 @pytest.mark.allows_log("MongoClient background task encountered an error")
 async def test_nothing_acknowledged_is_lost_by_a_kill(tmp_path: Path) -> None:
     # So slow that a busy machine keeps up.
-    done, findings = await check(tmp_path / "data", KILLS, seed=KILLS, speed=30)
+    done, findings = await check(tmp_path / "data", KILLS, _SEED, speed=30)
     assert done.total() == KILLS
     assert findings.acknowledged > 0

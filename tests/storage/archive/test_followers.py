@@ -18,6 +18,7 @@ from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.witnesses import Witnesses
 from orderbook_desktop.storage.verification.verification import verify
 from tests.core.reference_book import pairs_of
+from tests.examples import some_of
 from tests.storage.archive_fixtures import archiver_of, held_in
 from tests.storage.joined_fixtures import shallow
 from tests.storage.recording_fixtures import (
@@ -130,7 +131,8 @@ async def test_a_pair_without_a_fault_is_one_recording(database: Database, pair:
 
 
 @GAP
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.sweep
+@pytest.mark.parametrize("seed", some_of(range(4), 2))
 async def test_gaps_of_one_are_healed_by_the_other(
     database: Database, pair: Pair, seed: int
 ) -> None:

@@ -22,6 +22,7 @@ from orderbook_desktop.storage.store.owner import owner_document
 from orderbook_desktop.storage.store.packing import unpack_chunk
 from orderbook_desktop.storage.store.schema import SCHEMA_VERSION, is_current, stored_version
 from orderbook_desktop.storage.verification.verification import verify
+from tests.examples import some_of
 from tests.storage.archive_fixtures import FragileDatabase, Killed
 from tests.storage.earlier_database import Dump, earlier_databases, read, restore
 from tests.storage.recording_fixtures import ServerThread, all_of
@@ -72,7 +73,8 @@ async def migrated(database: Database, before: Dump) -> None:
         assert (await verify(database, market)).fault is None, market
 
 
-@pytest.mark.parametrize("seed", range(_KILLS))
+@pytest.mark.sweep
+@pytest.mark.parametrize("seed", some_of(range(_KILLS), 3))
 async def test_a_migration_may_be_killed_anywhere(
     server: ServerThread, database: Database, seed: int
 ) -> None:

@@ -23,6 +23,7 @@ from orderbook_desktop.storage.store.witnesses import Witnesses
 from orderbook_desktop.storage.verification.read_ahead import ReadAhead
 from orderbook_desktop.storage.verification.segment_proof import SegmentProof
 from orderbook_desktop.storage.verification.verification import Verified, verify
+from tests.examples import some_of
 from tests.storage.counted import CountedDatabase
 from tests.storage.recording_fixtures import ServerThread, Tape, all_of
 from tests.storage.shelf import Shelf, Shelved, book_document
@@ -220,7 +221,8 @@ async def one_by_one(database: Database) -> Verified:
 
 
 @pytest.mark.allows_log("can't be understood")
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.sweep
+@pytest.mark.parametrize("seed", some_of(range(3), 3))
 async def test_the_verdict_is_that_of_one_by_one(database: Database, seed: int) -> None:
     chosen = random.Random(seed)
     await one_of_each(database, chosen)

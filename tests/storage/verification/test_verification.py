@@ -30,6 +30,7 @@ from orderbook_desktop.storage.store.segment_documents import PARTS, StoredSegme
 from orderbook_desktop.storage.store.witnesses import Witnesses
 from orderbook_desktop.storage.verification.segment_proof import SegmentProof
 from orderbook_desktop.storage.verification.verification import Verified, _windows, verify
+from tests.examples import some_of
 from tests.storage.recording_fixtures import Tape, all_of
 from tests.storage.shelf import Shelf, Shelved
 
@@ -131,26 +132,28 @@ def flipped(value: bytes, at: int, bit: int = 0) -> bytes:
     return value[:at] + bytes([value[at] ^ 1 << bit]) + value[at + 1 :]
 
 
+@pytest.mark.sweep
 async def test_every_byte_of_a_small_chunk_counts(database: Database) -> None:
     shelf = Shelf(database)
     shelved = await shelf.put(Tape(), 2)
     await shelf.archive(shelved)
     (chunk,) = await all_of(database, "depth_chunks")
-    for at in range(len(chunk["data"])):
+    for at in some_of(range(len(chunk["data"])), 3):
         await put_back(database, "depth_chunks", chunk | {"data": flipped(chunk["data"], at)})
         assert "damaged" in await fault_of(database), at
     await put_back(database, "depth_chunks", chunk)
     assert await fault_of(database) == ""
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.sweep
+@pytest.mark.parametrize("seed", some_of(range(2), 2))
 @pytest.mark.parametrize("collection", ["depth_chunks", "depth_events", "checkpoints", "witnesses"])
 async def test_any_byte_of_any_document_counts(
     database: Database, collection: str, seed: int
 ) -> None:
     """As it is stored: values, names of fields, types, lengths."""
     chosen = random.Random(seed)
-    await recorded(database)
+    await recorded(database, 90, 60)
     documents = await all_of(database, collection)
     for _ in range(25):
         document = chosen.choice(documents)
@@ -234,7 +237,7 @@ async def test_every_document_counts(database: Database) -> None:
     ],
 )
 async def test_every_field_of_a_segment_counts(database: Database, field: str) -> None:
-    shelved = await recorded(database, 720, 650)
+    shelved = await recorded(database, 90, 60)
     (segment,) = await all_of(database, "segments")
     others: list[object] = [5, "x", None, True, False, {}]
     if isinstance(segment[field], int):

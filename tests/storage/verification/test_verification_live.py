@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing, suppress
 
+import pytest
+
 from orderbook_desktop.core.events import DepthDiff, decode_diff
 from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.verification.verification import verify
 from tests.core.reference_book import diff_payload
+from tests.examples import some_of
 from tests.storage.archive_fixtures import (
     FragileDatabase,
     Killed,
@@ -59,6 +62,7 @@ async def test_while_it_is_recorded_and_archived(recorder: Recorder, database: D
     assert await events_of(database) == diffs
 
 
+@pytest.mark.sweep
 async def test_wherever_the_archiver_is_killed(server: ServerThread, database: Database) -> None:
     tape = Tape(step_ms=50_000)
     diffs = await record(database, tape, 12)
@@ -71,7 +75,7 @@ async def test_wherever_the_archiver_is_killed(server: ServerThread, database: D
 
     fragile = FragileDatabase(f"{database.name}_copy", kill)
     fragile.connect(server.dsn)
-    for calls in range(2, 400, 5):
+    for calls in some_of(range(2, 400, 5), 3):
         await fill(fragile, documents)
         fragile.calls_left = calls
         with suppress(Killed):

@@ -22,6 +22,7 @@ from orderbook_desktop.gui.panes.ladder.position import EveryStep, SeenRow
 from orderbook_desktop.system.steady_clock import steady_ns
 from orderbook_desktop.web.book_view import ROWS
 from orderbook_desktop.web.options import WebOptions
+from tests.examples import some_of
 from tests.web.browser.looking import (
     GONE_TAB,
     Shown,
@@ -84,23 +85,22 @@ def _page(chromium: Browser, library: HandLibrary, query: str = "") -> Iterator[
         yield page
 
 
-@pytest.mark.parametrize("name", list(MARKETS))
-def test_it_is_that_of_the_core(chromium: Browser, name: str) -> None:
+@pytest.mark.sweep
+@pytest.mark.parametrize(("number", "name"), list(enumerate(MARKETS)))
+def test_it_is_that_of_the_core(chromium: Browser, number: int, name: str) -> None:
+    """Each market in some groupings and assets, which are independent of each other."""
     market = MARKETS[name]
     with serving(_library(market), WebOptions(port=0)) as server:
         address = f"{server.address}?symbol={quote(market.info.symbol)}"
         with opened(chromium, address) as page:
             groups = page.locator("select[name=group] option").all_inner_texts()
-        chosen = sorted({groups[0], groups[len(groups) // 2], groups[-1]})
-        # Each page costs a second. The asset and the grouping are independent of each other.
-        every = product(chosen, ("base", "quote"))
-        some = zip(chosen, ("base", "quote", "base"), strict=False)
-        for group, unit in every if name == "BTC" else some:
-            ladders = []
-            for live in ("changes", "fragments"):
-                with opened(chromium, f"{address}&group={group}&unit={unit}&live={live}") as page:
+            chosen = sorted({groups[0], groups[len(groups) // 2], groups[-1]})
+            for group, unit in some_of(list(product(chosen, ("base", "quote"))), 4, phase=number):
+                ladders = []
+                for live in ("changes", "fragments"):
+                    page.goto(f"{address}&group={group}&unit={unit}&live={live}")
                     ladders.append((_ladder(page, live), seen(page, _CHART_TOP)))
-            assert ladders[0] == ladders[1]
+                assert ladders[0] == ladders[1]
 
 
 class _StillLadder:
@@ -164,8 +164,15 @@ def _until_best_bid(page: Page, price: str) -> None:
     until(lambda: next(row[1] for row in seen(page, _STILL) if row[0] == "bid") == price)
 
 
-@pytest.mark.parametrize("unit", ["base", "quote"])
-@pytest.mark.parametrize("name", [*MARKETS, "known to a level"])
+@pytest.mark.sweep
+@pytest.mark.parametrize(
+    ("name", "unit"),
+    [
+        (name, unit)
+        for number, name in enumerate([*MARKETS, "known to a level"])
+        for unit in some_of(("base", "quote"), 2, phase=number)
+    ],
+)
 def test_still_rows_are_those_of_the_core(chromium: Browser, name: str, unit: str) -> None:
     market = MARKETS.get(name, MARKETS["BTC"])
     library = _library(market)

@@ -21,6 +21,7 @@ from orderbook_desktop.gui.panes.depth_chart.widget import DepthChart
 from orderbook_desktop.gui.panes.hatching import CONTRAST
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.theme import DARK, LIGHT, blend
+from tests.examples import some_of
 from tests.gui.fake_desk import BTC, FakeDesk, MovingMarket, frame_of
 from tests.gui.pixels import colours_of
 
@@ -437,7 +438,8 @@ class TestUnknownDepth:
         assert parts == lines
 
 
-@pytest.mark.parametrize("x", [40, 300, 500, 700, 880])
+@pytest.mark.sweep
+@pytest.mark.parametrize("x", some_of([40, 300, 500, 700, 880], 2))
 def test_the_wheel_zooms_around_the_pointer_and_never_to_an_empty_picture(
     deep: DepthChart, x: int
 ) -> None:
