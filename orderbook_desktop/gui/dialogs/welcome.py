@@ -110,6 +110,11 @@ class WelcomePanel(QFrame):
     def _recorded_text(self, recording: RecordingStatus) -> str:
         if not recording.wanted:
             return "It is not being recorded; the Record button above begins it."
+        if recording.recorded_by:
+            return (
+                f"It is being recorded by {recording.recorded_by}. This window follows that "
+                "recording, and takes over when it ends."
+            )
         if recording.problem:
             return f"It is to be recorded, but: {recording.problem}"
         if recording.state.is_held_up:

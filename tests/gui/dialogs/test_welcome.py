@@ -263,3 +263,13 @@ def test_trouble_is_explained_beside_it_with_the_demo(
     assert [row.notice.text for row in window.notice_bar.rows] == [reason]
     assert window.notice_bar.isVisible()
     assert panel_of(window).isVisible()
+
+
+def test_says_that_another_program_records(start: Start, desk: FakeDesk) -> None:
+    desk.recording = replace(
+        recorded(0), state=RecordingState.ELSEWHERE, recorded_by="another program (process 9)"
+    )
+    desk.source.load([("100.00", "1")], [("100.01", "1")])
+    text = panel_of(start()).recorded.text()
+    assert text.startswith("It is being recorded by another program (process 9).")
+    assert "The Record button above ends it" not in text
