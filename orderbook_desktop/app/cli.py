@@ -41,10 +41,23 @@ _FAILED: Final = 1
 _MISUSED: Final = 2
 _BUG: Final = 70
 _UNEXPECTED: Final = "unexpected exception"
+# As `formats.packed_file` has it, which takes long to load.
+_PACKED_SUFFIX: Final = ".obd"
+_PACKED_OPTION: Final = "--packed-file"
 
 
 class _Commands(TyperGroup):
     """The commands; their help and errors do not show the names of Python's types and errors."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take a packed file in the place of a command as what the window is to show."""
+        for at, text in enumerate(args):
+            if text in self.commands:
+                break
+            if text.lower().endswith(_PACKED_SUFFIX) and not text.startswith("-"):
+                args = [*args[:at], f"{_PACKED_OPTION}={text}", *args[at + 1 :]]
+                break
+        return list(super().parse_args(ctx, args))
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the options of the program without a command."""
@@ -161,6 +174,7 @@ def window(
     context: typer.Context,
     demo: Annotated[bool, typer.Option("--demo", help="Show a made-up market.")] = False,
     serve: Annotated[bool, typer.Option("--serve", help="Show it to browsers, too.")] = False,
+    file: Annotated[Path | None, typer.Option(_PACKED_OPTION, hidden=True)] = None,
     version: Annotated[
         bool,
         typer.Option(
@@ -168,16 +182,17 @@ def window(
         ),
     ] = False,
 ) -> None:
-    """Open the window, if no command is named."""
+    """Open the window, if no command is named; with a FILE (.obd), also show what is in that."""
     del version
-    _begin_log(settings, "window")
+    _begin_log(settings, "window", *(() if file is None else (file,)))
     from orderbook_desktop.app.process.screen import check_screen  # noqa: PLC0415
 
     check_screen()
     # After the check: importing Qt fails where its system libraries are missing.
     from orderbook_desktop.app.window import run_window  # noqa: PLC0415
 
-    raise typer.Exit(run_window(settings, demo=demo, serve=serve, times=context.obj))
+    options = {"demo": demo, "serve": serve}
+    raise typer.Exit(run_window(settings, **options, file=file, times=context.obj))
 
 
 @cli.command()

@@ -7,11 +7,13 @@ import logging
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from pathlib import Path
+from typing import Final, NamedTuple
 
 import qasync
 import typer
-from PySide6.QtCore import QSettings, QTimer
+from PySide6.QtCore import QEvent, QObject, QSettings, QTimer
+from PySide6.QtGui import QFileOpenEvent
 from PySide6.QtWidgets import QApplication
 
 from orderbook_desktop.app.browser_view import BrowserView, BrowserViewSwitch, web_options
@@ -25,9 +27,11 @@ from orderbook_desktop.app.process.stopping import (
     stop_on_signals,
 )
 from orderbook_desktop.app.settings import APP_NAME, Settings
+from orderbook_desktop.core.desk import Notice, NoticeLevel
 from orderbook_desktop.core.disk import DiskStatus, Retention
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.number_format import counted
+from orderbook_desktop.core.packed_contents import PackedContents
 from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.core.symbols import split_symbol
 from orderbook_desktop.core.version import __version__
@@ -41,7 +45,7 @@ from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.window.main_window import MainWindow
 from orderbook_desktop.storage.dsn import redacted_dsn
 from orderbook_desktop.system.private_files import keep_private, private_data_folder
-from orderbook_desktop.system.tasks import ending
+from orderbook_desktop.system.tasks import Jobs, ending
 
 _log = logging.getLogger(__name__)
 
@@ -58,13 +62,20 @@ class ScreenLost(KnownError):
 
 
 def run_window(
-    settings: Settings, *, demo: bool, serve: bool, times: ProgramTimes | None = None
+    settings: Settings,
+    *,
+    demo: bool,
+    serve: bool,
+    file: Path | None = None,
+    times: ProgramTimes | None = None,
 ) -> int:
     """Show the window until it is closed; return the exit code.
 
-    `demo` is whether it shows a made-up market, `serve` whether the browser view is on. Call
+    `demo` is whether it shows a made-up market, `serve` whether the browser view is on, and `file`
+    a packed file to show, too: then it raises the `PackedFileError` why that can't be read. Call
     `check_screen()` before: Qt aborts the process if it finds no screen.
     """
+    contents = None if file is None else asyncio.run(_contents_of(file))
     application = QApplication(sys.argv[:1])
     application.setApplicationName(APP_NAME)
     application.setApplicationDisplayName("Orderbook Desktop")
@@ -75,7 +86,8 @@ def run_window(
     loop = qasync.QEventLoop(application)
     loop.set_default_executor(Workers())
     with loop, garbage_on_this_thread():
-        show = _show(application, settings, times or PROGRAM_TIMES, demo=demo, serve=serve)
+        options = _Options(demo, serve, contents)
+        show = _show(application, settings, times or PROGRAM_TIMES, options)
         showing = loop.create_task(show)
         try:
             loop.run_until_complete(showing)
@@ -87,8 +99,53 @@ def run_window(
     return 0
 
 
+class _Options(NamedTuple):
+    """What the window shows at first; see `run_window`."""
+
+    demo: bool
+    serve: bool
+    contents: PackedContents | None
+
+
+async def _contents_of(path: Path) -> PackedContents:
+    # Without a file the window does without this.
+    from orderbook_desktop.app.commands.packed import contents_of  # noqa: PLC0415
+
+    return await contents_of(path)
+
+
+class FileOpener(QObject):
+    """Shows the packed files that macOS wants the running program to open."""
+
+    def __init__(self, program: Program, show: Callable[[PackedContents], None]) -> None:
+        super().__init__()
+        self._program = program
+        self._show = show
+        self._jobs = Jobs(program.report_bug)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 (Qt's name)
+        """Open the file of a `FileOpen` event."""
+        if isinstance(event, QFileOpenEvent):
+            self._jobs.start(self.open(Path(event.file())), "opening a packed file")
+            return True
+        return super().eventFilter(watched, event)
+
+    async def open(self, path: Path) -> None:
+        """Show what is in a file, or why it can't be read."""
+        try:
+            self._show(await _contents_of(path))
+        except KnownError as error:
+            _log.info("a packed file can't be shown: %s", error)
+            notice = Notice("packed file", NoticeLevel.WARNING, str(error))
+            self._program.board.tell(notice)
+
+    async def close(self) -> None:
+        """Stop opening files."""
+        await self._jobs.close()
+
+
 async def _show(
-    application: QApplication, settings: Settings, times: ProgramTimes, *, demo: bool, serve: bool
+    application: QApplication, settings: Settings, times: ProgramTimes, options: _Options
 ) -> None:
     preferences = Preferences(window_memory(settings))
     fixed_connections = settings.given("connections") and settings.connections > 0
@@ -100,7 +157,7 @@ async def _show(
         recordings=first_recordings(preferences),
         here_too=first_here_too(preferences),
         fixed_connections=fixed_connections,
-        demo=demo,
+        demo=options.demo,
         current_log=current_log,
         times=times.desk,
     )
@@ -116,13 +173,20 @@ async def _show(
         )
         window.close_requested.connect(stop.set)
         window.show()
+        opener = FileOpener(program, window.dialogs.show_packed)
+        application.installEventFilter(opener)
         try:
             await _first_paint()
+            if options.contents is not None:
+                window.dialogs.show_packed(options.contents)
+                _log.info("shows the packed file %s", options.contents.path)
             await program.start()
-            if serve:
+            if options.serve:
                 await _serve(browsers)
             await stop.wait()
         finally:
+            application.removeEventFilter(opener)
+            await opener.close()
             window.setEnabled(False)
             telling = asyncio.create_task(_tell_waiting(program, window.status_line.say))
             try:

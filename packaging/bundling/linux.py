@@ -87,7 +87,7 @@ def write_archives(bundle: Path, icons: Path, dist: Path) -> list[Path]:
 
 
 def _add_share(share: Path, icons: Path) -> None:
-    """Fill a `share` folder: menu entry, metadata, icons (freedesktop's specifications)."""
+    """Fill a `share` folder: menu entry, metadata, icons, type of files (freedesktop's)."""
     hicolor = share / "icons" / "hicolor"
     for size in LINUX_SIZES:
         folder = hicolor / f"{size}x{size}" / "apps"
@@ -98,6 +98,8 @@ def _add_share(share: Path, icons: Path) -> None:
     for name in ("applications", "metainfo"):
         (share / name).mkdir()
     shutil.copy(_HERE / f"{NAME}.desktop", share / "applications")
+    (share / "mime" / "packages").mkdir(parents=True)
+    shutil.copy(_HERE / f"{NAME}.mime.xml", share / "mime" / "packages" / f"{NAME}.xml")
     metadata = (_HERE / f"{NAME}.metainfo.xml").read_text(encoding="utf-8")
     filled = metadata.replace("@VERSION@", version()).replace("@DATE@", _release_date())
     (share / "metainfo" / f"{NAME}.metainfo.xml").write_text(filled, encoding="utf-8")

@@ -30,6 +30,7 @@ WizardStyle=modern
 ; The files of a running copy could not be replaced.
 CloseApplications=yes
 RestartApplications=no
+ChangesAssociations=yes
 
 [Files]
 Source: "{#Source}\*"; DestDir: "{app}"; Flags: ignoreversion recursesubdirs createallsubdirs
@@ -42,6 +43,13 @@ Type: filesandordirs; Name: "{app}\_internal"
 Name: "{group}\{#Name}"; Filename: "{app}\{#Program}"
 Name: "{group}\{#Name} (made-up market)"; Filename: "{app}\{#Program}"; Parameters: "--demo"
 Name: "{autodesktop}\{#Name}"; Filename: "{app}\{#Program}"; Tasks: desktopicon
+
+[Registry]
+; A double-click on a packed recording opens it in the window.
+Root: HKA; Subkey: "Software\Classes\.obd\OpenWithProgids"; ValueType: string; ValueName: "OrderbookDesktop.Recording"; ValueData: ""; Flags: uninsdeletevalue
+Root: HKA; Subkey: "Software\Classes\OrderbookDesktop.Recording"; ValueType: string; ValueName: ""; ValueData: "Order book recording"; Flags: uninsdeletekey
+Root: HKA; Subkey: "Software\Classes\OrderbookDesktop.Recording\DefaultIcon"; ValueType: string; ValueName: ""; ValueData: "{app}\{#Program},0"
+Root: HKA; Subkey: "Software\Classes\OrderbookDesktop.Recording\shell\open\command"; ValueType: string; ValueName: ""; ValueData: """{app}\{#Program}"" ""%1"""
 
 [Tasks]
 Name: "desktopicon"; Description: "{cm:CreateDesktopIcon}"; GroupDescription: "{cm:AdditionalIcons}"; Flags: unchecked

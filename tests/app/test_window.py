@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -11,13 +12,17 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
 from PySide6.QtCore import QSettings
+from PySide6.QtGui import QFileOpenEvent
 
 from orderbook_desktop.app.settings import Settings, load_settings
 from orderbook_desktop.app.window import (
+    FileOpener,
     ProgramStorage,
     first_source,
     first_symbol,
@@ -25,10 +30,14 @@ from orderbook_desktop.app.window import (
     window_memory,
     with_remembered_retention,
 )
+from orderbook_desktop.core.desk import Notice
 from orderbook_desktop.core.disk import DiskStatus, Retention
+from orderbook_desktop.core.packed_contents import PackedContents
 from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.desk.program import Program
+from orderbook_desktop.formats.packed_file import PackedWriter
 from orderbook_desktop.gui.preferences import Preferences
+from orderbook_desktop.storage.store.schema import SCHEMA_VERSION
 from tests.storage.processes import ROOT
 from tests.unhurried import DESK_TIMES
 
@@ -126,7 +135,7 @@ import asyncio, sys
 from PySide6.QtWidgets import QApplication
 from orderbook_desktop.app import cli, window
 
-async def show(application, settings, times, *, demo, serve):
+async def show(application, settings, times, options):
     # So does Qt where its connection to the screen breaks.
     asyncio.get_running_loop().call_soon(QApplication.exit, 1)
     await asyncio.Event().wait()
@@ -323,3 +332,39 @@ def test_given_settings_beat_the_chosen_retention(preferences: Preferences) -> N
 def test_without_a_choice_the_settings_stay(preferences: Preferences) -> None:
     settings = load_settings()
     assert with_remembered_retention(settings, preferences) is settings
+
+
+def _packed(path: Path) -> Path:
+    """A packed file without a recording."""
+    with path.open("wb") as file:
+        PackedWriter(file, SCHEMA_VERSION).close()
+    return path
+
+
+@posix
+def test_a_packed_file_in_place_of_a_command(settings: Settings, tmp_path: Path) -> None:
+    path = _packed(tmp_path / "week.OBD")
+    with _window(settings, str(path)) as process:
+        _wait_for(settings, f"shows the packed file {path}")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(_CLOSED_WITHIN_S) == 0
+    path.write_bytes(path.read_bytes()[:-1])
+    with _window(settings, str(path)) as process:
+        output, _ = process.communicate(timeout=_CLOSED_WITHIN_S)
+    assert process.returncode == 1
+    assert output.count("\n") == 1
+    assert "week.OBD is damaged: " in output
+
+
+async def test_a_file_that_the_system_wants_opened(tmp_path: Path) -> None:
+    path, shown, notices = _packed(tmp_path / "week.obd"), list[PackedContents](), list[Notice]()
+    board = SimpleNamespace(tell=notices.append)
+    program: Any = SimpleNamespace(board=board, report_bug=pytest.fail)
+    opener = FileOpener(program, shown.append)
+    assert opener.eventFilter(opener, QFileOpenEvent(str(path)))
+    while not shown:
+        await asyncio.sleep(0.01)
+    assert (shown[0].name, shown[0].recordings) == ("week.obd", ())
+    await opener.open(tmp_path / "none.obd")
+    assert [notice.text for notice in notices] == [f"{tmp_path / 'none.obd'} does not exist."]
+    await opener.close()

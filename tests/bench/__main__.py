@@ -15,6 +15,7 @@ BENCHMARKS = (
     "archive_size",
     "archive_read",
     "archive_random_open",
+    "packed_recording",
     "verify_rate",
     "archive_write",
     "record_many",

@@ -24,7 +24,7 @@ _CHECKED = 20
 _ACCEPTED_MS = 200
 
 
-def _is_same(book: BookImage, true: BookImage) -> bool:
+def is_same(book: BookImage, true: BookImage) -> bool:
     """Whether the levels are the same: ids and times are those of another round."""
     return all(
         (mine == theirs).all() if len(mine) == len(theirs) else False
@@ -44,7 +44,7 @@ async def _measure(database: Database, long: LongRecording) -> list[float]:
         book = await Recording(database, tile.market).book_at(event_ms)
         took.append((time.perf_counter() - began) * 1000)
         if number < _CHECKED:
-            assert _is_same(book, tile.book_at(first_round_ms)), "not the true book"
+            assert is_same(book, tile.book_at(first_round_ms)), "not the true book"
     return sorted(took)
 
 

@@ -15,6 +15,7 @@ from bundling.windows_version import version_numbers
 
 from orderbook_desktop import __version__
 from orderbook_desktop.app.settings import APP_NAME
+from orderbook_desktop.formats.packed_file import SUFFIX, PackedWriter
 
 
 @pytest.fixture
@@ -48,9 +49,26 @@ def test_menu_entry(bundle: Path) -> None:
     entry.optionxform = str  # type: ignore[assignment,method-assign]
     entry.read(bundle / "share" / "applications" / f"{NAME}.desktop", encoding="utf-8")
     main = entry["Desktop Entry"]
-    assert (main["Name"], main["Exec"], main["Icon"]) == (TITLE, NAME, NAME)
+    assert (main["Name"], main["Exec"], main["Icon"]) == (TITLE, f"{NAME} %f", NAME)
     assert main["Comment"] == SUMMARY
     assert entry["Desktop Action Demo"]["Exec"] == f"{NAME} --demo"
+
+
+def test_packed_recordings_are_opened(bundle: Path, tmp_path: Path) -> None:
+    path = bundle / "share" / "mime" / "packages" / f"{NAME}.xml"
+    (kind,) = ET.parse(path).getroot()
+    names = {child.tag.rpartition("}")[2]: child for child in kind}
+    assert names["glob"].get("pattern") == f"*{SUFFIX}"
+    entry = (bundle / "share" / "applications" / f"{NAME}.desktop").read_text(encoding="utf-8")
+    assert f"MimeType={kind.get('type')};" in entry
+    with (tmp_path / "a").open("wb") as file:
+        PackedWriter(file, 3)
+    magic = names["magic"][0].get("value", "").encode().decode("unicode_escape").encode("latin1")
+    assert (tmp_path / "a").read_bytes().startswith(magic)
+    windows = (ROOT / "packaging" / "windows" / f"{NAME}.iss").read_text(encoding="utf-8")
+    assert f"Classes\\{SUFFIX}\\OpenWithProgids" in windows
+    mac = (ROOT / "packaging" / "orderbook_desktop.spec").read_text(encoding="utf-8")
+    assert f'["{SUFFIX[1:]}"]' in mac
 
 
 def test_metadata(bundle: Path) -> None:

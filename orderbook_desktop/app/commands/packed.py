@@ -17,10 +17,13 @@ from orderbook_desktop.app.settings import Settings, symbol_and_market
 from orderbook_desktop.core.disk import bytes_text
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.number_format import counted
+from orderbook_desktop.core.packed_contents import PackedContents, PackedRecording
+from orderbook_desktop.core.symbols import split_symbol
 from orderbook_desktop.formats.packed_file import PackedFile, is_packed
 from orderbook_desktop.storage.exports.exporting import NothingRecorded
 from orderbook_desktop.storage.exports.packed_file import PackedMarket, PackJob, pack
 from orderbook_desktop.storage.imports.unpacking import UnpackedMarket, unpack
+from orderbook_desktop.storage.reading.recording import summaries
 from orderbook_desktop.storage.store.packed_store import PackedStore
 
 
@@ -51,6 +54,22 @@ async def open_packed(path: Path) -> AsyncIterator[PackedStore]:
         yield PackedStore(file)
     finally:
         file.close()
+
+
+async def contents_of(path: Path) -> PackedContents:
+    """Return what is in the file at `path`, to be shown. Raises `PackedFileError`."""
+    async with open_packed(path) as store:
+        recordings = tuple(
+            PackedRecording(
+                split_symbol(found.market)[0],
+                found.timeline,
+                found.segments,
+                found.events,
+                found.stored_bytes,
+            )
+            for found in await summaries(store)
+        )
+        return PackedContents(path.name, str(path), store.file.size, recordings)
 
 
 def market_in(store: PackedStore, names: tuple[str, str] | None) -> tuple[str, str]:

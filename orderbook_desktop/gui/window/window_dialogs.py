@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QApplication, QDialog, QMainWindow, QWidget
 
 from orderbook_desktop.core.desk import Desk
 from orderbook_desktop.core.disk import RecordingStorage
+from orderbook_desktop.core.packed_contents import PackedContents
 from orderbook_desktop.gui.actions import Action
 from orderbook_desktop.gui.theme import ThemeKeeper
 from orderbook_desktop.gui.window.bridge import DeskBridge
@@ -57,6 +58,14 @@ class WindowDialogs(QObject):
         gaps = self._opened(GapList) or GapList(self._desk, self._window)
         gaps.show_symbol(symbol)
         _bring_up(gaps)
+
+    def show_packed(self, contents: PackedContents) -> None:
+        """Show what is in a packed file."""
+        from orderbook_desktop.gui.dialogs.packed_file import PackedFileView  # noqa: PLC0415
+
+        view = self._opened(PackedFileView) or PackedFileView(self._window)
+        view.show_contents(contents)
+        _bring_up(view)
 
     def show_space(self, storage: RecordingStorage) -> None:
         """Show the disk space of `storage`, and the retention."""

@@ -49,6 +49,7 @@ _WENT_ON: Final = "It went on when it was packed."
 _PART: Final = "Only a part of it was packed."
 _ASKED_AT_ONCE: Final = 50
 _EVENTS_A_RUN: Final = 5_000
+_WRITTEN_AT_ONCE: Final = 1 << 20
 
 
 class DamagedRecording(DatabaseError):
@@ -190,15 +191,30 @@ class _MarketPacker:
         """Pack the events of a segment after `reached`, where the one before it ends."""
         span = Span(reached, from_ms=self._job.from_ms, to_ms=self._job.to_ms)
         portion = Portion(self._store, stored, span, _PART)
+        waiting: list[PackedChunk] = []
         async with aclosing(portion.chunks()) as chunks:
             async for chunk in chunks:
-                await in_thread(self._records.put_chunk, len(self._packed), stored.id, chunk)
-                self._done += chunk.header.coverage.event_count
-                self._progress(self._market, self._done, self._total)
+                waiting.append(chunk)
+                if sum(len(chunk.data) for chunk in waiting) >= _WRITTEN_AT_ONCE:
+                    await self._write(stored.id, waiting)
+                    waiting = []
+        await self._write(stored.id, waiting)
         packed = portion.segment()
         if packed is not None:
             self._packed.append(packed)
             self._raw_ids |= portion.raw_ids
+
+    async def _write(self, segment_id: str, chunks: Sequence[PackedChunk]) -> None:
+        """Write the next chunks of a segment, in one go: each call of a thread takes time."""
+        number = len(self._packed)
+
+        def write() -> None:
+            for chunk in chunks:
+                self._records.put_chunk(number, segment_id, chunk)
+
+        await in_thread(write)
+        self._done += sum(chunk.header.coverage.event_count for chunk in chunks)
+        self._progress(self._market, self._done, self._total)
 
     async def _pack_bookless(self, claims: Sequence[Claim]) -> None:
         """Pack the runs without a book, and then the events that are in no run."""

@@ -144,11 +144,15 @@ class WaitingLoose:
 class ChunksAhead:
     """The archived chunks of the segment `stored`, read before they are needed.
 
-    Small ones are read some at a time, others one by one. Call `close()` when done.
+    They are read some at a time, `at_once` bytes at most, or one by one if they are larger. Call
+    `close()` when done.
     """
 
-    def __init__(self, store: SegmentStore, stored: StoredSegment) -> None:
+    def __init__(
+        self, store: SegmentStore, stored: StoredSegment, at_once: int = _SMALL_CHUNKS
+    ) -> None:
         self._store = store
+        self._at_once = at_once
         self._id, self._market = stored.id, stored.segment.market
         self._ready: dict[int, StoredChunk] = {}
         self._task: asyncio.Task[dict[int, StoredChunk]] | None = None
@@ -182,7 +186,7 @@ class ChunksAhead:
         self, start_id: int, end_id: int, before: StoredChunk
     ) -> dict[int, StoredChunk]:
         """Return by start id the chunks that follow `before`, from the one at `start_id` on."""
-        wanted = min(_SMALL_CHUNKS // max(before.size, 1), _CHUNKS_AT_ONCE)
+        wanted = min(self._at_once // max(before.size, 1), _CHUNKS_AT_ONCE)
         if wanted > 1 and before.last_event_ms is not None:
             first = minute_of(before.last_event_ms)
             found = await self._store.chunks_in(

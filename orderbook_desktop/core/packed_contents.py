@@ -1,0 +1,32 @@
+"""What is in a packed file, as people look at it."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from orderbook_desktop.core.recorded_gaps import RecordedGaps
+from orderbook_desktop.core.timeline import Timeline
+
+
+class PackedRecording(Struct, frozen=True):
+    """A recording in a packed file, in numbers; `stored_bytes` is the size of its events."""
+
+    symbol: str
+    timeline: Timeline
+    segments: int
+    events: int
+    stored_bytes: int
+
+    @property
+    def gaps(self) -> RecordedGaps:
+        """Its gaps, none of which is of this session."""
+        return RecordedGaps.of(self.timeline.gaps, session_id=0)
+
+
+class PackedContents(Struct, frozen=True):
+    """The recordings in the packed file `name`, which is at `path` and has `size` bytes."""
+
+    name: str
+    path: str
+    size: int
+    recordings: tuple[PackedRecording, ...]
