@@ -11,7 +11,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 _log = logging.getLogger(__name__)
 
 # So many levels are worked on in less than a millisecond.
-_FEW_LEVELS: Final = 1_000
+_FEW_LEVELS: Final = 2_000
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")

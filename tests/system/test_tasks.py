@@ -54,8 +54,8 @@ async def test_a_result_and_a_failure_stay_in_the_jobs() -> None:
 
 async def test_short_work_is_done_at_once() -> None:
     here = threading.get_ident()
-    assert await in_thread_if_long(1_000, threading.get_ident) == here
-    assert await in_thread_if_long(1_001, threading.get_ident) != here
+    assert await in_thread_if_long(2_000, threading.get_ident) == here
+    assert await in_thread_if_long(2_001, threading.get_ident) != here
 
 
 async def _numbers(log: list[str], count: int) -> AsyncGenerator[int]:

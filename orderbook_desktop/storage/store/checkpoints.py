@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from motor.motor_asyncio import AsyncIOMotorCollection
 
 _BYTES_A_LEVEL: Final = 16
+# The most books of some short segments that are read together.
+_READ_AT_MOST: Final = 200
 _FIELDS: Final = frozenset(
     {
         *("_id", "segment", "market", "update_id", "time", "received_ns", "horizon", "base"),
@@ -54,6 +56,13 @@ class StoredBook(Struct, frozen=True):
     unpack: Callable[[], BookImage]
     record: Callable[[], bytes]
     size: int = 0
+
+
+class SegmentBooks(NamedTuple):
+    """Books by their keys; and by segment, update id and key of each of its books."""
+
+    keys: dict[str, list[tuple[object, object]]]
+    books: dict[str, StoredBook]
 
 
 class RunningBook(Struct, frozen=True):
@@ -120,17 +129,20 @@ class Checkpoints:
         found = await self._books.find({"_id": {"$in": list(keys)}}).to_list(None)
         return {document["_id"]: stored_book(document) for document in found}
 
-    async def keys_of(self, segment_ids: Sequence[str]) -> dict[str, list[tuple[object, object]]]:
-        """Return by segment what `keys` returns. Ask for 50 segments at most."""
-        found: dict[str, list[tuple[object, object]]] = {key: [] for key in segment_ids}
-        query, fields = {"segment": {"$in": list(segment_ids)}}, {"segment": 1, "update_id": 1}
-        for document in await self._books.find(query, fields).to_list(None):
+    async def of_segments(self, segment_ids: Sequence[str]) -> SegmentBooks:
+        """Return the books of segments; no keys if these are many. Ask for 50 segments at most."""
+        keys: dict[str, list[tuple[object, object]]] = {key: [] for key in segment_ids}
+        query = {"segment": {"$in": list(segment_ids)}}
+        found = await self._books.find(query, limit=_READ_AT_MOST + 1).to_list(None)
+        if len(found) > _READ_AT_MOST:
+            return SegmentBooks({}, {})
+        for document in found:
             named = document["segment"]
             # The field of a damaged document may be a list, which the database looks into.
             for segment_id in named if isinstance(named, list) else [named]:
-                if isinstance(segment_id, str) and segment_id in found:
-                    found[segment_id].append((document.get("update_id"), document["_id"]))
-        return found
+                if isinstance(segment_id, str) and segment_id in keys:
+                    keys[segment_id].append((document.get("update_id"), document["_id"]))
+        return SegmentBooks(keys, {book["_id"]: stored_book(book) for book in found})
 
     async def ids(self, segment_id: str, *, with_base: bool) -> list[int]:
         """Return the update ids of a segment's books, in order. Raises `DamagedDocument`.

@@ -26,7 +26,12 @@ from orderbook_desktop.formats.packed_file import (
     Rows,
 )
 from orderbook_desktop.storage.store.bookless import BooklessRun, bookless_run
-from orderbook_desktop.storage.store.checkpoints import StoredBook, book_key, stored_book
+from orderbook_desktop.storage.store.checkpoints import (
+    SegmentBooks,
+    StoredBook,
+    book_key,
+    stored_book,
+)
 from orderbook_desktop.storage.store.chunks import chunk_in_segment
 from orderbook_desktop.storage.store.import_journal import ImportedSegment, archived_document
 from orderbook_desktop.storage.store.packing import DamagedDocument, PackedChunk
@@ -248,11 +253,10 @@ class PackedStore:
         ids = rows["update_id"][begin:end].tolist()
         return [(update_id, book_key(segment_id, update_id)) for update_id in ids]
 
-    async def book_keys_of(
-        self, segment_ids: Sequence[str]
-    ) -> dict[str, list[tuple[object, object]]]:
-        """Return update id and key of each book of segments (see `ProvableStore`)."""
-        return {segment_id: await self.book_keys(segment_id) for segment_id in segment_ids}
+    async def books_of(self, segment_ids: Sequence[str]) -> SegmentBooks:
+        """Return the keys of the books of segments (see `ProvableStore`): each is read cheaply."""
+        keys = {segment_id: await self.book_keys(segment_id) for segment_id in segment_ids}
+        return SegmentBooks(keys, {})
 
     async def events_after(self, market: str, after_id: int, last_id: int) -> list[DepthDiff]:
         """Return no events: none is raw."""

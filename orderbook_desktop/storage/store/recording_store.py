@@ -23,7 +23,7 @@ from orderbook_desktop.core.event_times import in_ms
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.timeline import LooseEnd
 from orderbook_desktop.storage.store.bookless import BooklessRun, BooklessRuns, all_segments
-from orderbook_desktop.storage.store.checkpoints import Checkpoints, StoredBook
+from orderbook_desktop.storage.store.checkpoints import Checkpoints, SegmentBooks, StoredBook
 from orderbook_desktop.storage.store.chunks import ChunkStore, packed_chunk, stored_chunk
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.import_journal import being_imported
@@ -194,10 +194,8 @@ class ProvableStore(RecordingStore, ProvableSegments, Protocol):
         """Return what `segments` and `bookless` return."""
         ...
 
-    async def book_keys_of(
-        self, segment_ids: Sequence[str]
-    ) -> dict[str, list[tuple[object, object]]]:
-        """Return by segment what `book_keys` returns, of at most 50 segments."""
+    async def books_of(self, segment_ids: Sequence[str]) -> SegmentBooks:
+        """Return the books of at most 50 segments; no keys if there are many books."""
         ...
 
     async def first_chunks(self, segments: Sequence[StoredSegment]) -> dict[str, StoredChunk]:
@@ -369,11 +367,9 @@ class DatabaseStore:
         """Return update id and key of each book of a segment (see `ProvableSegments`)."""
         return await self._books.keys(segment_id)
 
-    async def book_keys_of(
-        self, segment_ids: Sequence[str]
-    ) -> dict[str, list[tuple[object, object]]]:
-        """Return update id and key of each book of segments (see `ProvableStore`)."""
-        return await self._books.keys_of(segment_ids)
+    async def books_of(self, segment_ids: Sequence[str]) -> SegmentBooks:
+        """Return the books of segments (see `ProvableStore`)."""
+        return await self._books.of_segments(segment_ids)
 
     async def books(self, keys: Sequence[str]) -> dict[str, StoredBook]:
         """Return books (see `ProvableSegments`)."""

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.storage.reading.ahead import Portions
 from orderbook_desktop.storage.store.bookless import BooklessRun
-from orderbook_desktop.storage.store.checkpoints import StoredBook, book_key
+from orderbook_desktop.storage.store.checkpoints import StoredBook
 from orderbook_desktop.storage.store.raw_events import IdRange
 from orderbook_desktop.storage.store.recording_store import (
     ChunkSpan,
@@ -70,16 +70,10 @@ class LoadedSegments:
 
     async def load(self, segments: Sequence[StoredSegment]) -> list[StoredBook | StoredChunk]:
         """Read what the proofs of `segments` need; return the larger parts of it."""
-        self._book_keys = await self._store.book_keys_of([stored.id for stored in segments])
-        bases = [
-            book_key(stored.id, stored.segment.snapshot_id)
-            for stored in segments
-            if stored.has_base
-        ]
+        self._book_keys, books = await self._store.books_of([stored.id for stored in segments])
         archived = [
             stored for stored in segments if stored.archived_id > stored.segment.snapshot_id
         ]
-        books = await self._store.books(bases) if bases else {}
         # The proof needs the book that a segment begins with twice.
         self._books = {key: replace(book, unpack=cache(book.unpack)) for key, book in books.items()}
         chunks = await self._store.first_chunks(archived) if archived else {}

@@ -12,12 +12,15 @@ import pytest
 from msgspec.structs import replace
 
 from orderbook_desktop.core.checkpoint import encode_image
-from orderbook_desktop.core.events import decode_snapshot
+from orderbook_desktop.core.events import DepthDiff, decode_snapshot
 from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.witness import Witness
 from orderbook_desktop.storage.reading import ahead
+from orderbook_desktop.storage.store import checkpoints
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.raw_events import RawEvents
+from orderbook_desktop.storage.store.recording_store import DatabaseStore
 from orderbook_desktop.storage.store.sealing import sealed
 from orderbook_desktop.storage.store.witnesses import Witnesses
 from orderbook_desktop.storage.verification.read_ahead import ReadAhead
@@ -100,6 +103,64 @@ async def test_short_segments_are_read_together(counted: CountedDatabase, archiv
     assert (found.segments, found.events, found.archived_events) == (120, 120, 120 * archived)
     # One by one they take several each.
     assert counted.queries.total() < 60
+
+
+async def test_all_segments_are_read_twice_in_all(
+    counted: CountedDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the beginning and at the end; there may be thousands."""
+    shelf, tape = Shelf(counted), Tape()
+    for _ in range(12):
+        await shelf.put(tape, 1)
+        await list_up(counted, tape, archived=True)
+    reads: list[str] = []
+    for name in ("segments", "all_segments", "bookless"):
+        read = getattr(DatabaseStore, name)
+
+        async def watched(
+            self: DatabaseStore, market: str, name: str = name, read: Any = read, **waiting: bool
+        ) -> Any:
+            if not waiting:
+                reads.append(name)
+            return await read(self, market, **waiting)
+
+        monkeypatch.setattr(DatabaseStore, name, watched)
+    assert (await proven(counted)).loose_events == 24
+    assert reads == ["segments", "all_segments"]
+
+
+async def test_the_books_of_short_segments_are_read_once(
+    counted: CountedDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf, tape = Shelf(counted), Tape()
+    for _ in range(30):
+        await put_checkpoint(counted, await shelf.put(tape, 2), 0)
+        tape.diff()
+    await proven(counted)
+    few = counted.queries["checkpoints"]
+    assert few <= 6
+    # Too many for one answer: they are read segment by segment.
+    monkeypatch.setattr(checkpoints, "_READ_AT_MOST", 10)
+    assert (await proven(counted)).segments == 30
+    assert counted.queries["checkpoints"] > 2 * 30
+
+
+async def test_an_event_outside_all_segments_is_read_once(
+    counted: CountedDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf, tape = Shelf(counted), Tape()
+    await shelf.put(tape, 3)
+    tape.diff()
+    for _ in range(5):
+        await list_up(counted, tape, archived=False)
+    await shelf.write(tape.diffs(40))
+
+    async def again(self: RawEvents, ids: list[int]) -> list[DepthDiff]:
+        raise AssertionError(f"{self}: {ids}")
+
+    monkeypatch.setattr(RawEvents, "with_ids", again)
+    found = await proven(counted)
+    assert (found.events, found.loose_events, found.unlisted_events) == (3, 10, 40)
 
 
 async def test_segments_that_are_far_apart_are_read_together(counted: CountedDatabase) -> None:
