@@ -353,7 +353,12 @@ class PackedFile:
         data = self._read(table.offset, table.count * row_type.itemsize, what, _TABLE_AT_MOST)
         if _digest(data) != table.digest:
             raise self._damaged(f"the checksum of {what} does not match")
-        return np.frombuffer(data, row_type)
+        rows = np.frombuffer(data, row_type)
+        # Rows that name one record again and again would let a small file take much memory.
+        follow = rows["offset"][:-1] + rows["length"][:-1] == rows["offset"][1:]
+        if not follow.all() or not rows["length"].all():
+            raise self._damaged(f"the records of {what} do not follow each other")
+        return rows
 
     def _read(self, offset: int, length: int, what: str, at_most: int) -> bytes:
         """Return so many bytes; raise if the file can't have them, or no program writes so many."""

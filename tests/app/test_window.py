@@ -37,7 +37,7 @@ from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.desk.program import Program
 from orderbook_desktop.formats.packed_file import PackedWriter
 from orderbook_desktop.gui.preferences import Preferences
-from orderbook_desktop.storage.store.schema import SCHEMA_VERSION
+from orderbook_desktop.storage.store.packed_store import PACKED_SCHEMA
 from tests.storage.processes import ROOT
 from tests.unhurried import DESK_TIMES
 
@@ -337,7 +337,7 @@ def test_without_a_choice_the_settings_stay(preferences: Preferences) -> None:
 def _packed(path: Path) -> Path:
     """A packed file without a recording."""
     with path.open("wb") as file:
-        PackedWriter(file, SCHEMA_VERSION).close()
+        PackedWriter(file, PACKED_SCHEMA).close()
     return path
 
 

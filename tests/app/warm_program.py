@@ -33,7 +33,7 @@ _LOADED = tuple(
     for name in (
         *("cli", "python_api", "commands.import_files"),
         *(f"commands.{name}" for name in ("record", "serve", "recordings", "verify", "export")),
-        *("commands.exchange", "commands.doctor"),
+        *("commands.exchange", "commands.doctor", "commands.packed"),
     )
 )
 _LOOK_EVERY_S = 0.005

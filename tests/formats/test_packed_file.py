@@ -175,6 +175,22 @@ def test_markets_out_of_order_are_refused(tmp_path: Path) -> None:
             _proven(tmp_path / "a.obd", _sealed(data, markets))
 
 
+def test_rows_that_name_one_record_again_are_refused(tmp_path: Path) -> None:
+    out = io.BytesIO()
+    writer = PackedWriter(out, 3)
+    writer.begin("M0")
+    writer.add("segments", (1, 2, 3, 4), b"record")
+    writer._rows["segments"] *= 1000
+    writer.end()
+    writer.close()
+    (tmp_path / "a.obd").write_bytes(out.getvalue())
+    with (
+        PackedFile(tmp_path / "a.obd") as file,
+        pytest.raises(DamagedPackedFile, match="do not follow each other"),
+    ):
+        file.rows("M0", "segments")
+
+
 def test_bytes_that_no_table_names_are_found(tmp_path: Path) -> None:
     data = _written(markets=2)
     with pytest.raises(DamagedPackedFile, match="is not at byte"):

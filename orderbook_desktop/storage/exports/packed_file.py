@@ -24,7 +24,7 @@ from orderbook_desktop.core.events import WIDEST_EVENT, DepthDiff
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.storage.errors import DatabaseError
-from orderbook_desktop.storage.exports.exporting import NothingRecorded, export_target
+from orderbook_desktop.storage.exports.exporting import ExportError, NothingRecorded, export_target
 from orderbook_desktop.storage.reading.portion import Portion, Span, loose_events
 from orderbook_desktop.storage.reading.segment_reader import MissingEvents
 from orderbook_desktop.storage.store.bookless import BooklessRun
@@ -63,6 +63,15 @@ class DamagedRecording(DatabaseError):
             f"{self.market}: the checksum of segment {self.segment_id} does not match, so it can't "
             "be packed; see `verify`."
         )
+
+
+class CutWhilePacked(ExportError):
+    """A part of `market` was removed while it was packed."""
+
+    market: str
+
+    def __str__(self) -> str:
+        return f"The recording of {self.market} was cut while it was packed; pack it again."
 
 
 class PackedMarket(Struct, frozen=True):
@@ -191,18 +200,27 @@ class _MarketPacker:
         """Pack the events of a segment after `reached`, where the one before it ends."""
         span = Span(reached, from_ms=self._job.from_ms, to_ms=self._job.to_ms)
         portion = Portion(self._store, stored, span, _PART)
+        try:
+            await self._write_chunks(stored.id, portion)
+        except MissingEvents as error:
+            now = await self._store.segment(stored.id)
+            if now is None or now.segment.snapshot_id != stored.segment.snapshot_id:
+                raise CutWhilePacked(self._market) from error
+            raise
+        packed = portion.segment()
+        if packed is not None:
+            self._packed.append(packed)
+            self._raw_ids |= portion.raw_ids
+
+    async def _write_chunks(self, segment_id: str, portion: Portion) -> None:
         waiting: list[PackedChunk] = []
         async with aclosing(portion.chunks()) as chunks:
             async for chunk in chunks:
                 waiting.append(chunk)
                 if sum(len(chunk.data) for chunk in waiting) >= _WRITTEN_AT_ONCE:
-                    await self._write(stored.id, waiting)
+                    await self._write(segment_id, waiting)
                     waiting = []
-        await self._write(stored.id, waiting)
-        packed = portion.segment()
-        if packed is not None:
-            self._packed.append(packed)
-            self._raw_ids |= portion.raw_ids
+        await self._write(segment_id, waiting)
 
     async def _write(self, segment_id: str, chunks: Sequence[PackedChunk]) -> None:
         """Write the next chunks of a segment, in one go: each call of a thread takes time."""

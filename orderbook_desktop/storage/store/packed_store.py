@@ -42,7 +42,7 @@ from orderbook_desktop.storage.store.recording_store import (
     Stray,
     chunk_in,
 )
-from orderbook_desktop.storage.store.schema import SCHEMA_VERSION, Document
+from orderbook_desktop.storage.store.schema import Document
 from orderbook_desktop.storage.store.sealing import canonical_bytes
 from orderbook_desktop.storage.store.segment_documents import StoredSegment, stored_segment
 from orderbook_desktop.storage.store.unclaimed_events import Claim
@@ -54,6 +54,9 @@ _WITNESSES: Final = "witnesses"
 _SEGMENTS: Final = "segments"
 # The row of a witness that was joined to no book.
 NOT_JOINED: Final = -1
+# The schema of the records. It is that of the database in which they first were as they are now: a
+# later one that changes none of them has the same records.
+PACKED_SCHEMA: Final = 3
 
 
 class PackedRecords:
@@ -65,7 +68,7 @@ class PackedRecords:
     """
 
     def __init__(self, file: BinaryIO) -> None:
-        self._writer = PackedWriter(file, SCHEMA_VERSION)
+        self._writer = PackedWriter(file, PACKED_SCHEMA)
 
     @property
     def size(self) -> int:
@@ -127,7 +130,7 @@ class PackedStore:
     """
 
     def __init__(self, file: PackedFile) -> None:
-        if file.schema != SCHEMA_VERSION:
+        if file.schema != PACKED_SCHEMA:
             raise OtherFormat(file.path, f"records of the schema {file.schema}")
         self._file = file
         # That of the market that was read last.

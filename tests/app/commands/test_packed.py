@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,10 @@ import pytest
 import orderbook_desktop as od
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.exchange.local.synthetic import write_capture
-from tests.app.command import run_command
+from tests.app.warm_program import Ended, WarmProgram
+from tests.storage.recording_fixtures import server_in
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks")
 
 _KILLED = """
 import asyncio, os, signal, sys
@@ -59,58 +63,86 @@ print(left)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder with a recording, and the file it was packed into."""
-    folder = tmp_path_factory.mktemp("recorded")
-    path = write_capture(folder / "capture", seed=5, seconds=70, activity=0.2)
-    assert run_command(folder, "import", str(path)).returncode == 0
-    done = run_command(folder, "pack", "btc/usdt", "-o", str(folder / "a.obd"))
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    assert lines[0].startswith("BTCUSDT: ")
-    assert lines[0].endswith(" events in 1 unbroken run, and 2 events of no known book.")
-    assert lines[1].startswith(f"{folder / 'a.obd'}: ")
-    return folder
+def program() -> Iterator[WarmProgram]:
+    """The program, for several runs in turn."""
+    with WarmProgram() as program:
+        yield program
+
+
+Run = Callable[..., Ended]
 
 
 @pytest.fixture(scope="module")
-def path(folder: Path) -> Path:
-    return folder / "a.obd"
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A data folder, whose database runs, so that no command has to start it."""
+    folder = tmp_path_factory.mktemp("recorded")
+    with server_in(folder):
+        yield folder
 
 
-def test_it_is_read_without_a_database(folder: Path, path: Path, tmp_path: Path) -> None:
-    listed = run_command(tmp_path, "recordings", str(path), "--json")
-    (recording,) = json.loads(listed.stdout)
-    (recorded,) = json.loads(run_command(folder, "recordings", "--json").stdout)
+@pytest.fixture(scope="module")
+def run(program: WarmProgram, folder: Path) -> Run:
+    """Run a command, in that folder and its database `book`, or as `env` says."""
+
+    def run(*arguments: str, **env: str) -> Ended:
+        done = program.run(*arguments, env={"ORDERBOOK_DATA_DIR": str(folder), **env})
+        assert "Traceback" not in done.err
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def path(run: Run, folder: Path) -> Path:
+    """A recording in a file."""
+    capture = write_capture(
+        folder / "capture", seed=5, seconds=70, activity=0.2, snapshot_levels=300
+    )
+    path = folder / "a.obd"
+    assert run("import", str(capture)).code == 0
+    done = run("pack", "btc/usdt", "-o", str(path))
+    assert done.code == 0, done.err
+    lines = done.out.splitlines()
+    assert lines[0].startswith("BTCUSDT: ")
+    assert lines[0].endswith(" events in 1 unbroken run, and 2 events of no known book.")
+    assert lines[1].startswith(f"{path}: ")
+    return path
+
+
+def test_it_is_read_without_a_database(run: Run, path: Path, tmp_path: Path) -> None:
+    here = {"ORDERBOOK_DATA_DIR": str(tmp_path / "data")}
+    listed = run("recordings", str(path), "--json", **here)
+    (recording,) = json.loads(listed.out)
+    (recorded,) = json.loads(run("recordings", "--json").out)
     same = ("market", "from_ms", "to_ms", "events", "segments", "gaps", "bytes")
     assert [recording[name] for name in same] == [recorded[name] for name in same]
     assert recording["file_bytes"] == path.stat().st_size < 1.2 * recording["bytes"]
-    assert f"in the file {path}" in run_command(tmp_path, "recordings", str(path)).stdout
-    verified = run_command(tmp_path, "verify", str(path), "--json")
-    assert (verified.returncode, verified.stderr) == (0, "")
-    proven = json.loads(verified.stdout)
+    assert f"in the file {path}" in run("recordings", str(path), **here).out
+    verified = run("verify", str(path), "--json", **here)
+    assert (verified.code, verified.err) == (0, "")
+    proven = json.loads(verified.out)
     assert (proven["file"], proven["holds"]) == (str(path), True)
     assert proven["recordings"][0]["events"] == recorded["events"]
-    for symbol in ((), ("BTC/USDT",)):
-        exported = tmp_path / f"from_file{len(symbol)}.csv"
-        done = run_command(
-            *(tmp_path, "export", *symbol, "--file", str(path)),
-            *("--format", "tardis", "-o", str(exported)),
-        )
-        assert done.returncode == 0, done.stderr
-    run_command(folder, "export", "BTC/USDT", "--format", "tardis", "-o", str(tmp_path / "csv"))
-    assert exported.read_bytes() == (tmp_path / "csv").read_bytes()
+    files = [tmp_path / name for name in ("recorded", "only", "named")]
+    places: list[tuple[str, ...]] = [
+        ("BTC/USDT",),
+        ("--file", str(path)),
+        ("BTC/USDT", "--file", str(path)),
+    ]
+    for file, place in zip(files, places, strict=True):
+        env = here if "--file" in place else {}
+        done = run("export", *place, "--format", "tardis", "-o", str(file), **env)
+        assert done.code == 0, done.err
+    recorded_csv, *others = (file.read_bytes() for file in files)
+    assert others == [recorded_csv] * 2
     # No database was made.
-    assert not (tmp_path / "database").exists()
+    assert not (tmp_path / "data" / "database").exists()
 
 
 def test_python_reads_it(folder: Path, path: Path) -> None:
     with od.open_recording(file=path) as packed, od.open_recording("BTC/USDT", file=path) as named:
-        assert (
-            (packed.symbol, packed.market)
-            == ("BTC/USDT", "BTCUSDT")
-            == (*(named.symbol, named.market),)
-        )
+        assert (packed.symbol, packed.market) == ("BTC/USDT", "BTCUSDT")
+        assert (named.symbol, named.market) == ("BTC/USDT", "BTCUSDT")
         with od.open_recording("BTC/USDT", data_dir=folder) as recorded:
             assert packed.segments == recorded.segments
             middle = (packed.segments[0].first_event_ms + packed.segments[0].last_event_ms) // 2
@@ -124,21 +156,21 @@ def test_python_reads_it(folder: Path, path: Path) -> None:
         od.open_recording()
 
 
-def test_it_is_unpacked(folder: Path, path: Path, tmp_path: Path) -> None:
-    done = run_command(tmp_path, "unpack", str(path))
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("BTCUSDT: ")
-    assert " in 1 unbroken run and 2 events of no known book, into book." in done.stdout
-    packed = run_command(tmp_path, "pack", "BTC/USDT", "-o", str(tmp_path / "b.obd"))
-    assert packed.returncode == 0, packed.stderr
+def test_it_is_unpacked(run: Run, path: Path, tmp_path: Path) -> None:
+    done = run("unpack", str(path), DB_NAME="other")
+    assert done.code == 0, done.err
+    assert done.out.startswith("BTCUSDT: ")
+    assert " in 1 unbroken run and 2 events of no known book, into other." in done.out
+    packed = run("pack", "BTC/USDT", "-o", str(tmp_path / "b.obd"), DB_NAME="other")
+    assert packed.code == 0, packed.err
     assert (tmp_path / "b.obd").read_bytes() == path.read_bytes()
-    again = run_command(folder, "unpack", str(path))
-    assert again.stdout == "BTCUSDT: all of it is there already; nothing was unpacked.\n"
-    done = run_command(tmp_path, "unpack", str(tmp_path / "none.obd"))
-    assert (done.returncode, done.stdout) == (1, "")
+    again = run("unpack", str(path))
+    assert again.out == "BTCUSDT: all of it is there already; nothing was unpacked.\n"
+    done = run("unpack", str(tmp_path / "none.obd"))
+    assert (done.code, done.out) == (1, "")
 
 
-def test_what_is_no_recording_is_told(folder: Path, path: Path, tmp_path: Path) -> None:
+def test_what_is_no_recording_is_told(run: Run, path: Path, tmp_path: Path) -> None:
     data = path.read_bytes()
     (tmp_path / "cut.obd").write_bytes(data[: len(data) // 2])
     flipped = bytearray(data)
@@ -151,25 +183,24 @@ def test_what_is_no_recording_is_told(folder: Path, path: Path, tmp_path: Path) 
         ("notes.txt", "is no packed recording (.obd)."),
         ("none.obd", "does not exist."),
     ):
-        done = run_command(tmp_path, "verify", str(tmp_path / name))
-        assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr.count("\n") == 1
-        assert f"{name} {said}" in done.stderr
+        done = run("verify", str(tmp_path / name))
+        assert (done.code, done.out) == (1, "")
+        assert done.err.count("\n") == 1
+        assert f"{name} {said}" in done.err
         if name != "flipped.obd":
             with pytest.raises(KnownError, match=r"\.$"):
                 od.open_recording(file=tmp_path / name)
-    done = run_command(folder, "pack", "BTC/USDT", "-o", str(path))
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "is there already" in done.stderr
-    done = run_command(folder, "pack", "ETH/USDT", "-o", str(tmp_path / "e.obd"))
-    assert done.returncode == 1
-    assert "Nothing is recorded of ETH/USDT" in done.stderr
-    done = run_command(tmp_path, "export", "--format", "tardis", "-o", str(tmp_path / "o"))
-    assert done.returncode == 2
-    assert "SYMBOL" in done.stderr
+    done = run("pack", "BTC/USDT", "-o", str(path))
+    assert (done.code, done.out) == (1, "")
+    assert "is there already" in done.err
+    done = run("pack", "ETH/USDT", "-o", str(tmp_path / "e.obd"))
+    assert done.code == 1
+    assert "Nothing is recorded of ETH/USDT" in done.err
+    done = run("export", "--format", "tardis", "-o", str(tmp_path / "o"))
+    assert done.code == 2
+    assert "SYMBOL" in done.err
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="forks")
 def test_killed_at_each_write_it_is_whole_or_absent(path: Path, tmp_path: Path) -> None:
     source = tmp_path / "a.obd"
     source.write_bytes(path.read_bytes())

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
+import struct
+import zlib
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from orderbook_desktop.core.segments import GapCause
@@ -129,3 +135,58 @@ async def test_nothing_and_what_is_there(database: Database, tmp_path: Path) -> 
     with pytest.raises(TargetExists):
         await pack(database, PackJob({MARKET: MARKET}, tmp_path / "a.obd"), lambda *_: None)
     assert (tmp_path / "a.obd").read_text() == "precious"
+
+
+def _records_by_the_page(data: bytes) -> dict[str, list[dict[str, Any]]]:
+    """The documents of a file by kind, read with nothing but `docs/packed-recordings.md`."""
+    magic, form, schema, checksum = struct.unpack("<8sIII", data[:20])
+    assert (magic, form, schema) == (b"\x89OBD\r\n\x1a\n", 1, 3)
+    assert checksum == zlib.crc32(data[:16])
+    footer = data[-48:]
+    offset, length, digest, size, checksum, end = struct.unpack("<QQ16sQI4s", footer)
+    assert (size, end) == (len(data), b"OBD\n")
+    assert checksum == zlib.crc32(footer[:40])
+    directory = data[offset : offset + length]
+    assert digest == hashlib.blake2b(directory, digest_size=16).digest()
+    found: dict[str, list[dict[str, Any]]] = {}
+    for market in msgspec.msgpack.decode(directory):
+        for kind, numbers in (("chunks", 5), ("books", 2), ("witnesses", 2), ("segments", 4)):
+            begin, count, digest = market[kind]
+            row_size = 16 + 8 * numbers
+            table = data[begin : begin + count * row_size]
+            assert digest == hashlib.blake2b(table, digest_size=16).digest()
+            for at in range(0, len(table), row_size):
+                offset, length, checksum = struct.unpack("<QII", table[at : at + 16])
+                record = data[offset : offset + length]
+                assert checksum == zlib.crc32(record)
+                found.setdefault(kind, []).append(msgspec.msgpack.decode(record))
+    return found
+
+
+def _seal(fields: dict[str, Any]) -> int:
+    return zlib.crc32(msgspec.msgpack.encode(fields, order="sorted")) - (1 << 31)
+
+
+async def test_the_page_says_all_that_a_reader_needs(database: Database, tmp_path: Path) -> None:
+    segments = await record_all_kinds(database)
+    await packed(database, tmp_path / "a.obd")
+    found = _records_by_the_page((tmp_path / "a.obd").read_bytes())
+    page = (Path(__file__).parents[3] / "docs" / "packed-recordings.md").read_text("utf-8")
+    assert {document["_id"] for document in found["segments"]} >= {one.id for one in segments}
+    for kind, documents in found.items():
+        for document in documents:
+            for name in document:
+                assert f"`{name}`" in page, (kind, name)
+            if kind != "segments":
+                fields = {name: value for name, value in document.items() if name != "sum"}
+                if kind == "chunks":
+                    data = document["data"]
+                    assert data[:16] == hashlib.blake2b(data[16:], digest_size=16).digest()
+                    fields["data"] = data[:16]
+                assert document["sum"] == _seal(fields)
+                continue
+            names = {"front_sum": {"_id"}, "sum": {"_id"}, "archive_sum": {"_id"}}
+            for row in re.findall(r"^\| (`.*) \| .* \| `(\w+)` \|$", page, re.MULTILINE):
+                names[row[1]].update(re.findall(r"`(\w+)`", row[0]))
+            for seal, sealed in names.items():
+                assert document[seal] == _seal({name: document[name] for name in sealed})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,30 @@ from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.formats.packed_file import PackedFile
 from orderbook_desktop.storage.imports.unpacking import UnpackConflict, UnpackedMarket, unpack
 from orderbook_desktop.storage.reading.recording import Recording
+from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.retention.removal import Span, remove
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.import_journal import ImportBusy, ImportJournal, settle_imports
 from orderbook_desktop.storage.store.packed_store import PackedStore
 from orderbook_desktop.storage.verification.verification import verify
 from tests.storage.archive_fixtures import FragileDatabase, Killed, archiver_of
-from tests.storage.packed_fixtures import MARKET, packed, payloads_of, record_all_kinds, rows_of
-from tests.storage.recording_fixtures import PATIENT, ServerThread, Tape, all_of
+from tests.storage.packed_fixtures import (
+    MARKET,
+    opened,
+    packed,
+    payloads_of,
+    record_all_kinds,
+    rows_of,
+)
+from tests.storage.processes import eventually
+from tests.storage.recording_fixtures import (
+    PATIENT,
+    HandFeed,
+    ServerThread,
+    Tape,
+    all_of,
+    running,
+)
 from tests.storage.shelf import Shelf
 
 _COLLECTIONS = ("segments", "depth_chunks", "depth_events", "checkpoints", "witnesses", "meta")
@@ -151,6 +168,42 @@ async def test_another_text_is_refused_by_name(
         with pytest.raises(UnpackConflict, match=f"event {segment.events[0].final_id} of BTCUSDT"):
             await unpacked(database, tmp_path / "a.obd")
         assert await documents_of(database) == before
+
+
+async def test_what_is_being_recorded_is_packed_as_it_is_then(
+    database: Database, other: Database, tmp_path: Path
+) -> None:
+    tape, files = Tape(step_ms=10_000), [tmp_path / "a.obd", tmp_path / "b.obd"]
+    async with running(Recorder(database)) as recorder:
+        feed = HandFeed(recorder.sink(tape.market))
+        feed.snapshot(tape.snapshot())
+        for number, file in enumerate(files, 1):
+            feed.diffs(*tape.diffs(30))
+            await eventually(lambda: recorder.waiting == 0)
+            await _until(database, 30 * number)
+            (found,) = await packed(database, file)
+            assert (found.segments, found.events, found.loose) == (1, 30 * number, 0)
+    for file, events in zip(files, (30, 30), strict=True):
+        with opened(file) as store:
+            verified = await verify(store, MARKET)
+            assert verified.fault is None
+            (stored,) = await store.segments(MARKET)
+        assert stored.segment.end_cause is GapCause.USER
+        assert stored.segment.end_detail == "It went on when it was packed."
+        (new,) = await unpacked(other, file)
+        assert (new.segments, new.events) == (1, events)
+    verified = await verify(other, MARKET)
+    assert (verified.fault, verified.timeline.gaps, verified.events) == (None, (), 60)
+    assert await rows_of(other) == await rows_of(database)
+
+
+async def _until(database: Database, count: int) -> None:
+    """Wait until so many events are stored, and their segment."""
+    while True:
+        events = await all_of(database, "depth_events")
+        if len(events) == count and await all_of(database, "segments"):
+            return
+        await asyncio.sleep(0.01)
 
 
 async def test_two_at_a_time_of_one_market(

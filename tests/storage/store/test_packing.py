@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import hashlib
 import random
 import tracemalloc
 from pathlib import Path
 
 import msgspec
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from orderbook_desktop.core.archive import (
     ArchiveChunk,
@@ -19,6 +22,7 @@ from orderbook_desktop.core.archive import (
     encode_loose,
     encode_minutes,
 )
+from orderbook_desktop.core.archive.tokens import Column
 from orderbook_desktop.core.checkpoint import BookImage, image_of
 from orderbook_desktop.core.depth_sync import Applied, DepthSync
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, decode_snapshot
@@ -144,6 +148,32 @@ def test_every_byte_counts(tmp_path: Path) -> None:
     for damaged_size in (packed[:-1], packed + b"\0", packed[1:], packed[:5], b""):
         with pytest.raises(DamagedChunk):
             unpack_chunk(damaged_size)
+
+
+def test_a_chunk_that_is_a_bomb_is_damaged_before_it_is_unpacked(tmp_path: Path) -> None:
+    data = pack_chunk(encode_chunk(*synthetic(tmp_path, 2, 20))).data
+    chunk = msgspec.msgpack.decode(data[16:], type=ArchiveChunk)
+    megabyte, count = bytes(1 << 20), 300
+    compressor = zstandard.ZstdCompressor(
+        compression_params=zstandard.ZstdCompressionParameters.from_level(
+            1, format=zstandard.FORMAT_ZSTD1_MAGICLESS
+        )
+    ).compressobj(size=count << 20)
+    frame = b"".join(compressor.compress(megabyte) for _ in range(count)) + compressor.flush()
+    # It says that it unpacks to ten bytes.
+    lying = frame.replace((count << 20).to_bytes(4, "little"), (10).to_bytes(4, "little"), 1)
+    for tokens in (frame, lying, frame[:8], b""):
+        column = Column(b"\1" + tokens, b"")
+        events = replace(chunk.columns.events, id_steps=column)
+        changed = ArchiveChunk(chunk.header, replace(chunk.columns, events=events))
+        body = msgspec.msgpack.encode(changed)
+        tracemalloc.start()
+        try:
+            with pytest.raises(DamagedChunk):
+                unpack_chunk(hashlib.blake2b(body, digest_size=16).digest() + body)
+            assert tracemalloc.get_traced_memory()[1] < 64 << 20
+        finally:
+            tracemalloc.stop()
 
 
 def test_a_document_that_tells_something_else_is_damaged(tmp_path: Path) -> None:
