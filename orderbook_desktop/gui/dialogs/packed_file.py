@@ -65,12 +65,7 @@ _COLUMNS: Final = (
     _Column("Recording", lambda recording: recording.symbol, "1000SATS/FDUSD"),
     _Column("From", _from_text, time_text(0)),
     _Column("To", _to_text, time_text(0)),
-    _Column(
-        "Covered",
-        lambda recording: duration_text(recording.timeline.covered_ms),
-        "999:59:59.999",
-        True,
-    ),
+    _Column("Covered", _covered_text, "999:59:59.999", True),
     _Column("Events", lambda recording: f"{recording.events:,}", "9,999,999,999", True),
     _Column("Segments", lambda recording: f"{recording.segments:,}", "Segments  ", True),
     _Column("Gaps", lambda recording: f"{len(recording.timeline.gaps):,}", "99,999", True),
