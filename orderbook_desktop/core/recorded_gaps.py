@@ -1,17 +1,31 @@
-"""The gaps of one market's recording, as people look at them: of all causes, the newest first."""
+"""The gaps of one market's recording, as people look at them: of all causes, the newest first.
+
+A *healed* gap is one of a single recorder that another source has filled, so the recording has none
+there.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
+from typing import Final, Self
 
 from msgspec import Struct
 
 from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.timeline import Gap
 
+_SOURCES_NAMED: Final = 3
 NOT_READ = "\N{EN DASH}"
 """The number of gaps while they are not read yet."""
+
+
+class HealedGap(Gap, frozen=True):
+    """A gap of one recorder that another source has filled: `by` an import, or another recorder.
+
+    `to_ms` is when the book would have been known again without that source.
+    """
+
+    by: str
 
 
 class RecordedGaps(Struct, frozen=True, eq=False):
@@ -19,17 +33,40 @@ class RecordedGaps(Struct, frozen=True, eq=False):
 
     A session is that of the program: it begins with the first book that the program records of
     the market. A gap that was there before, or that ends with this book, is not of the session.
+    `session_id` is the update id of that book; 0: there is no session. `healed` gaps are those of
+    single recorders that others have filled, the newest first.
     """
 
     gaps: tuple[Gap, ...] = ()
     in_session: int = 0
+    healed: tuple[HealedGap, ...] = ()
+    session_id: int = 0
 
     @classmethod
-    def of(cls, gaps: Sequence[Gap], session_id: int) -> Self:
-        """Return `gaps`, which ascend; `session_id` is the session's first update id, 0: none."""
+    def of(cls, gaps: Sequence[Gap], session_id: int, healed: Sequence[HealedGap] = ()) -> Self:
+        """Return the `gaps` and the `healed` ones, both of which ascend."""
         newest_first = tuple(reversed(gaps))
         in_session = sum(0 < session_id < gap.first_missing for gap in newest_first)
-        return cls(newest_first, in_session)
+        return cls(newest_first, in_session, tuple(reversed(healed)), session_id)
+
+    @property
+    def rows(self) -> tuple[Gap, ...]:
+        """The gaps and the healed ones together, the newest first."""
+        together = [*self.gaps, *self.healed]
+        return tuple(sorted(together, key=lambda gap: gap.first_missing, reverse=True))
+
+    def is_of_session(self, gap: Gap) -> bool:
+        """Whether `gap`, one of the rows, began in this session."""
+        return 0 < self.session_id < gap.first_missing
+
+    @property
+    def healed_text(self) -> str:
+        """How many are healed, and by what: `2 healed (by an import)`; empty for none."""
+        sources = list(dict.fromkeys(gap.by for gap in self.healed))
+        named = ", ".join(sources[:_SOURCES_NAMED])
+        more = len(sources) - _SOURCES_NAMED
+        others = f" and {more:,} more" if more > 0 else ""
+        return f"{len(self.healed):,} healed (by {named}{others})" if sources else ""
 
     @property
     def text(self) -> str:

@@ -9,12 +9,15 @@ from collections.abc import Callable
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import astuple
 
 from orderbook_desktop.core.recorded_gaps import RecordedGaps
 from orderbook_desktop.core.recording_status import RecordingCounts
 from orderbook_desktop.storage.failures import is_driver_failure
-from orderbook_desktop.storage.reading.recording import Recording
+from orderbook_desktop.storage.reading.healed_gaps import healed_gaps
+from orderbook_desktop.storage.reading.recording import Recording, read_timeline
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.recording_store import store_of
 from orderbook_desktop.system.attempts import Repeats
 
 _log = logging.getLogger(__name__)
@@ -106,14 +109,15 @@ class GapReader:
     async def _read(self, market: str, known: _Market) -> None:
         known.read_at = self._now()
         try:
-            timeline = await Recording(self._database, market).timeline()
+            segments = await Recording(self._database, market).segments()
+            timeline = await read_timeline(store_of(self._database), market, segments)
+            healed = await asyncio.to_thread(healed_gaps, timeline, segments)
         except Exception as error:  # noqa: BLE001 - such as a document that is damaged
             self._log_once(market, error)
             return
-        found = RecordedGaps.of(timeline.gaps, self._counts(market).first_id)
-        before = known.gaps
+        found = RecordedGaps.of(timeline.gaps, self._counts(market).first_id, healed)
         # The same object says that nothing has changed.
-        if before is None or (before.gaps, before.in_session) != (found.gaps, found.in_session):
+        if known.gaps is None or astuple(known.gaps) != astuple(found):
             known.gaps = found
 
     def _log_once(self, market: str, error: Exception) -> None:

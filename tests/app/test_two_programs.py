@@ -26,7 +26,8 @@ from orderbook_desktop.desk.other_programs import FollowTimes
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.window.main_window import MainWindow
 from orderbook_desktop.gui.window.menus import HERE_TOO
-from orderbook_desktop.storage.reading.recording import Recording
+from orderbook_desktop.storage.reading.recording import Recording, summaries
+from orderbook_desktop.storage.recorder.recovery import CrashWatch
 from orderbook_desktop.storage.verification.verification import verify
 from orderbook_desktop.system.steady_clock import steady_ns
 from tests.app.conftest import NOWHERE
@@ -210,6 +211,8 @@ async def test_a_window_shows_what_another_program_records(
         last = desk.source.look().book.last_update_id
         await recorder.start()
         await _until(lambda: _follows(desk, last))
+        # Until it is known how old the book is, it is not synced, and can't become stale.
+        await _until(lambda: _badge(desk) is FeedState.SYNCED)
         await recorder.kill()
         # A book that no longer moves is not shown as the present book.
         await _until(lambda: _badge(desk) is FeedState.STALE)
@@ -250,7 +253,7 @@ async def test_a_window_leaves_a_recording_to_another_program_until_that_ends(
         assert notice.text == "ETH/USDT is no longer recorded."
         await recorder.kill()
         await _until(lambda: desk.recording.counts.events > 0)
-        assert desk.recording.state is RecordingState.RECORDING
+        await _until(lambda: desk.recording.state is RecordingState.RECORDING)
         # It gives way when the other recording has what comes after its own.
         await recorder.start()
         await _until(lambda: _is_elsewhere(desk, recorder))
@@ -299,7 +302,12 @@ async def test_a_symbol_is_recorded_here_too_and_that_is_remembered(
             known = desk.recording.counts.events
             await _until(lambda: desk.recording.counts.events > known + 5)
     async with a_database(*shared) as database:
-        assert (await Recording(database, "BTCUSDT").timeline()).gaps == ()
+        await CrashWatch(database).close_crashed()
+        (summary,) = await summaries(database)
+        assert summary.timeline.gaps == ()
+        # The window has what the other program missed by its crash.
+        (last,) = [gap for gap in summary.healed if gap.cause is GapCause.CRASH]
+        assert last.by == f"another recorder (process {os.getpid()})"
         assert (await verify(database, "BTCUSDT")).holds
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orderbook_desktop.core.recorded_gaps import NOT_READ, RecordedGaps, gaps_text
+from orderbook_desktop.core.recorded_gaps import NOT_READ, HealedGap, RecordedGaps, gaps_text
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.timeline import Gap
 
@@ -40,3 +40,19 @@ def test_they_are_told_in_words() -> None:
     many = RecordedGaps.of(_gaps(*range(100, 100_000, 10)), 50_005)
     assert many.text == "9,990 · 4,999 this session"
     assert many.sentence == "9,990 gaps, 4,999 of them in this session"
+
+
+def test_healed_gaps_are_beside_the_others() -> None:
+    healed = [
+        HealedGap(at, at + 5, at, at + 3, GapCause.DISCONNECT, "", by=by)
+        for at, by in ((50, "an import"), (150, "one"), (250, "two"), (350, "an import"))
+    ]
+    found = RecordedGaps.of(_gaps(100, 300), 200, healed)
+    assert [gap.first_missing for gap in found.rows] == [350, 300, 250, 150, 100, 50]
+    assert [found.is_of_session(gap) for gap in found.rows] == [True] * 3 + [False] * 3
+    assert found.text == "2 · 1 this session"
+    assert found.healed_text == "4 healed (by an import, two, one)"
+    more = RecordedGaps.of([], 0, [*healed, HealedGap(1, 2, 3, 4, GapCause.USER, "", by="three")])
+    assert more.healed_text == "5 healed (by three, an import, two and 1 more)"
+    assert RecordedGaps().healed_text == ""
+    assert not more.is_of_session(more.rows[0])

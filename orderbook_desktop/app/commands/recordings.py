@@ -23,6 +23,7 @@ from orderbook_desktop.storage.store.disk_usage import file_bytes
 from orderbook_desktop.storage.store.recorder_states import RecorderState
 
 _WIDE: Final = 160
+_HEALED_NAMED: Final = 5
 
 
 def run_recordings(settings: Settings, *, as_json: bool) -> int:
@@ -69,7 +70,8 @@ def _print_table(found: list[RecordingSummary]) -> Console:
     # A file or a pipe has no width, so no cell has to be cut.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
     console.print(table_of(found))
-    for sentence in [*gap_sentences(found), *recorder_sentences(found)]:
+    sentences = [*gap_sentences(found), *healed_sentences(found), *recorder_sentences(found)]
+    for sentence in sentences:
         console.print(sentence)
     return console
 
@@ -81,6 +83,19 @@ def gap_sentences(found: list[RecordingSummary]) -> list[str]:
         causes = [f"{cause} ({count:,})" for cause, count in _causes(summary).items()]
         if causes:
             sentences.append(f"Gaps of {summary.market}: {', '.join(causes)}; `verify` lists them.")
+    return sentences
+
+
+def healed_sentences(found: list[RecordingSummary]) -> list[str]:
+    """Return a sentence for each market with healed gaps: their causes, and by what."""
+    sentences = []
+    for summary in found:
+        kinds = Counter(f"{gap.cause.value}, by {gap.by}" for gap in summary.healed)
+        named = [f"{kind} ({count:,})" for kind, count in kinds.most_common(_HEALED_NAMED)]
+        if more := len(kinds) - len(named):
+            named.append(f"{more:,} more kinds")
+        if named:
+            sentences.append(f"Healed gaps of {summary.market}: {'; '.join(named)}.")
     return sentences
 
 
@@ -139,6 +154,18 @@ def as_fields(summary: RecordingSummary) -> dict[str, Any]:
         "segments": summary.segments,
         "gaps": len(timeline.gaps),
         "gap_causes": _causes(summary),
+        "healed": [
+            {
+                "from_ms": gap.from_ms,
+                "to_ms": gap.to_ms,
+                "first_id": gap.first_missing,
+                "last_id": gap.last_missing,
+                "cause": gap.cause.value,
+                "detail": gap.detail,
+                "by": gap.by,
+            }
+            for gap in summary.healed
+        ],
         "bytes": summary.stored_bytes,
         "imports": [
             {

@@ -38,6 +38,8 @@ def run_remove(settings: Settings, typed: str, span: Span, *, yes: bool, as_json
         if not removal.parts:
             raise NotRecordedThere(symbol, at_that_time=not span.is_all)
         typer.echo(f"This removes {_text(symbol, removal)}, in whole archived minutes.", err=True)
+        if span.import_id:
+            typer.echo(_imports_text(removal, in_part=not span.is_untimed), err=True)
         return 0
 
     run_interruptibly(_find(settings, span), "nothing was removed", preview)
@@ -80,6 +82,13 @@ def as_fields(symbol: str, removal: Removal) -> dict[str, Any]:
         "from_ms": begin,
         "to_ms": end,
     }
+
+
+def _imports_text(removal: Removal, *, in_part: bool) -> str:
+    """Return what of which imports goes, as a sentence; files that were joined go together."""
+    what = "a part of" if in_part else "the whole of"
+    imports = f"{counted(len(removal.imports), 'import')} {', '.join(removal.imports)}"
+    return f"That is {what} {imports}, of all files that were joined in it."
 
 
 def _text(symbol: str, removal: Removal) -> str:

@@ -1,4 +1,4 @@
-"""The list of a recording's gaps: when each was, how long, and why."""
+"""The list of a recording's gaps, also healed ones: when each was, how long, and why."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from PySide6.QtWidgets import (
 )
 
 from orderbook_desktop.core.desk import Desk
-from orderbook_desktop.core.recorded_gaps import RecordedGaps
+from orderbook_desktop.core.recorded_gaps import HealedGap, RecordedGaps
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.time_text import duration_text, time_text
 from orderbook_desktop.core.timeline import Gap
@@ -54,13 +54,25 @@ def _cause(gap: Gap) -> str:
     return gap.sentence[0].upper() + gap.sentence[1:]
 
 
+def _cause_and_healer(gap: Gap) -> str:
+    return f"{_cause(gap)}; healed by {gap.by}" if isinstance(gap, HealedGap) else _cause(gap)
+
+
+def _account(gap: Gap) -> str:
+    if isinstance(gap, HealedGap):
+        return f"{_cause(gap)}. {gap.by[0].upper()}{gap.by[1:]} has what was missing."
+    return f"{_cause(gap)[0]}{gap.account[1:]}."
+
+
 _COLUMNS: Final = (
     _Column("From", lambda gap, _: time_text(gap.from_ms), time_text(0)),
     _Column("To", lambda gap, _: time_text(gap.to_ms), time_text(0)),
     _Column("Length", lambda gap, _: duration_text(gap.to_ms - gap.from_ms), "999:59:59.999", True),
     _Column("Session", lambda _, is_ours: _SESSIONS[is_ours], _SESSIONS[True]),
     _Column(
-        "Cause", lambda gap, _: _cause(gap), max((cause.sentence for cause in GapCause), key=len)
+        "Cause",
+        lambda gap, _: _cause_and_healer(gap),
+        max((cause.sentence for cause in GapCause), key=len),
     ),
 )
 
@@ -71,39 +83,40 @@ class GapModel(ColumnModel):
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__([(column.heading, column.is_number) for column in _COLUMNS], parent)
         self._shown = RecordedGaps()
+        self._rows: tuple[Gap, ...] = ()
 
     def show_gaps(self, gaps: RecordedGaps) -> None:
         """Show `gaps`; rows that were there before keep their selection."""
         if gaps is self._shown:
             return
-        before, now = self._shown.gaps, gaps.gaps
+        before, now = self._rows, gaps.rows
         newer = len(now) - len(before)
         if newer > 0 and now[newer:] == before:
             self.beginInsertRows(NO_PARENT, 0, newer - 1)
-            self._shown = gaps
+            self._shown, self._rows = gaps, now
             self.endInsertRows()
         else:
             # Another recording, or retention has removed some, or a gap was closed by an import.
             self.beginResetModel()
-            self._shown = gaps
+            self._shown, self._rows = gaps, now
             self.endResetModel()
 
     def rowCount(self, parent: ModelIndex = NO_PARENT) -> int:  # noqa: N802 (Qt's name)
-        """Return the number of gaps."""
-        return 0 if parent.isValid() else len(self._shown.gaps)
+        """Return the number of rows."""
+        return 0 if parent.isValid() else len(self._rows)
 
     def data(self, index: ModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> object:
         """Return a cell's text, tool tip or alignment."""
-        gap, column = self._shown.gaps[index.row()], _COLUMNS[index.column()]
+        gap, column = self._rows[index.row()], _COLUMNS[index.column()]
         match role:
             case Qt.ItemDataRole.DisplayRole:
-                return column.text(gap, index.row() < self._shown.in_session)
+                return column.text(gap, self._shown.is_of_session(gap))
             case Qt.ItemDataRole.ToolTipRole:
-                return f"{_cause(gap)[0]}{gap.account[1:]}."
+                return _account(gap)
             case Qt.ItemDataRole.TextAlignmentRole:
                 return self.alignment(index.column())
             case Qt.ItemDataRole.AccessibleTextRole:
-                text = column.text(gap, index.row() < self._shown.in_session)
+                text = column.text(gap, self._shown.is_of_session(gap))
                 return f"{column.heading}: {text}"
         return None
 
@@ -179,7 +192,7 @@ class GapList(Dialog):
         gaps = self._desk.recorded_gaps(self._symbol)
         self.headline.setText(_headline(self._symbol, gaps))
         self.note.setText("" if gaps is None else "Every second of the recording is covered.")
-        self._middle.setCurrentWidget(self.table if gaps is not None and gaps.gaps else self.note)
+        self._middle.setCurrentWidget(self.table if gaps is not None and gaps.rows else self.note)
         was_empty = not self.model.rowCount()
         self.model.show_gaps(gaps or RecordedGaps())
         if was_empty and self.model.rowCount():
@@ -218,10 +231,14 @@ def _headline(symbol: str, gaps: RecordedGaps | None) -> str:
     """Return how many gaps there are, how long they are in all, and what the times are."""
     if gaps is None:
         return f"The gaps in the recording of {symbol} are not known yet."
+    healed = f" Besides: {gaps.healed_text}." if gaps.healed else ""
     if not gaps.gaps:
-        return f"{gaps.sentence} in the recording of {symbol}."
+        return f"{gaps.sentence} in the recording of {symbol}.{healed}"
     length = _total_text(gaps.gaps)
-    return f"{symbol}: {gaps.sentence}, {length} in all. Times are the exchange's, in local time."
+    return (
+        f"{symbol}: {gaps.sentence}, {length} in all.{healed} Times are the exchange's, in local "
+        "time."
+    )
 
 
 def _total_text(gaps: Sequence[Gap]) -> str:

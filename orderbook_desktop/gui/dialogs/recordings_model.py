@@ -85,12 +85,13 @@ def _time_text(ms: int, now_s: Callable[[], float] = time.time) -> str:
 def _gaps_tip(recording: RecordingStatus) -> str:
     if recording.gaps is None:
         return "The gaps are not read yet."
+    healed = f" Besides: {recording.gaps.healed_text}." if recording.gaps.healed else ""
     if not recording.gaps.gaps:
-        return "No gaps."
+        return f"No gaps.{healed}"
     latest = recording.gaps.gaps[0]
     return (
         f"{recording.gaps.sentence}. The last one began at {_time_text(latest.from_ms)}: "
-        f"{latest.sentence}."
+        f"{latest.sentence}.{healed}"
     )
 
 

@@ -21,10 +21,12 @@ from orderbook_desktop.core.archive.verify import first_crossing
 from orderbook_desktop.core.checkpoint import BookImage, is_crossed
 from orderbook_desktop.core.errors import BugError, KnownError, MalformedMessage
 from orderbook_desktop.core.horizon import Horizon
+from orderbook_desktop.core.recorded_gaps import HealedGap
 from orderbook_desktop.core.time_text import time_text
 from orderbook_desktop.core.timeline import Cover, Gap, Timeline, timeline_of
 from orderbook_desktop.storage.errors import DatabaseError
 from orderbook_desktop.storage.reading.ahead import WaitingLoose
+from orderbook_desktop.storage.reading.healed_gaps import healed_gaps
 from orderbook_desktop.storage.reading.segment_reader import (
     BEFORE_ALL,
     SegmentReader,
@@ -358,7 +360,8 @@ class RecordingSummary(Struct, frozen=True):
     """The recording of `market`, in numbers.
 
     `stored_bytes` is the size of its events: packed chunks, and the texts of raw events, estimated
-    from some of them. `recorder` is what its recorder does, `imports` are the imported segments.
+    from some of them. `recorder` is what its recorder does, `imports` are the imported segments,
+    and `healed` the gaps of single recorders that others have filled.
     """
 
     market: str
@@ -368,6 +371,7 @@ class RecordingSummary(Struct, frozen=True):
     stored_bytes: int
     recorder: RecorderState
     imports: tuple[StoredSegment, ...] = ()
+    healed: tuple[HealedGap, ...] = ()
 
     @property
     def running(self) -> bool:
@@ -385,15 +389,17 @@ async def summaries(place: Database | RecordingStore) -> list[RecordingSummary]:
     states = await recorder_states(place) if isinstance(place, Database) else {}
     for market in await store.markets():
         segments = await store.segments(market)
+        timeline = await read_timeline(store, market, segments)
         summary = RecordingSummary(
             market,
-            await read_timeline(store, market, segments),
+            timeline,
             len(segments),
             sum(stored.segment.event_count for stored in segments)
             - await count_repeated(store, segments),
             sum([await _bytes_of(store, stored) for stored in segments]),
             states.get(market, RecorderState.NONE),
             tuple(stored for stored in segments if stored.is_imported),
+            tuple(await asyncio.to_thread(healed_gaps, timeline, segments)),
         )
         found.append(summary)
     return found

@@ -16,6 +16,7 @@ from orderbook_desktop.storage.store.packing import DamagedDocument
 from orderbook_desktop.storage.store.raw_events import RawEvents, own_events
 from orderbook_desktop.storage.store.running_segments import RunningSegment, RunningSegments
 from orderbook_desktop.storage.store.segment_documents import StoredIds, StoredSegment
+from orderbook_desktop.storage.store.segments import is_continued
 
 _log = logging.getLogger(__name__)
 
@@ -44,8 +45,8 @@ class CrashWatch:
     async def close_crashed(self) -> int:
         """Close the segments that a crash left open; return how many. Raises PyMongo's errors.
 
-        A segment ends with the last stored event that follows without a hole, so that it has all
-        acknowledged events.
+        A segment ends with the last stored event that follows without a hole, unless another one
+        goes on from its stored end. So all acknowledged events are in a segment.
         """
         running = await self._segments.all()
         silent = self._silent(running)
@@ -91,7 +92,13 @@ class CrashWatch:
         return stored.extended(await self._own_events(stored.segment))
 
     async def _own_events(self, segment: Segment) -> Sequence[StoredIds]:
-        """Return the stored events of a segment that come after its last stored end."""
+        """Return the stored events of a segment that come after its last stored end.
+
+        There are none if the segment of another recorder covers these. So it can be seen which
+        recorder had them, and which one crashed.
+        """
+        if await is_continued(self._database, segment):
+            return ()
         raw = RawEvents(self._database, segment.market)
         run = await raw.ids_after(segment.last_id, segment.last_id + _IDS_BEYOND)
         return own_events(segment.last_id, run, await self._loose(segment.market) if run else ())

@@ -114,7 +114,12 @@ class Span(Struct, frozen=True):
     @property
     def is_all(self) -> bool:
         """Whether all of the market is meant."""
-        return (self.from_ms, self.to_ms, self.import_id) == (None, None, "")
+        return self.is_untimed and not self.import_id
+
+    @property
+    def is_untimed(self) -> bool:
+        """Whether no times are given."""
+        return self.from_ms is None and self.to_ms is None
 
     def meets(self, from_ms: int, to_ms: int) -> bool:
         """Return whether something from `from_ms` through `to_ms` is in the span."""
@@ -145,6 +150,12 @@ class Removal(Struct, frozen=True):
     def events(self) -> int:
         """How many events go, those without a book included."""
         return sum(link.events for part in self.parts for link in part.gone)
+
+    @property
+    def imports(self) -> list[str]:
+        """The ids of the imported runs of which something goes, in order of their times."""
+        stored = [part.segment.stored for part in self.parts if part.segment.stored.is_imported]
+        return [segment.id for segment in sorted(stored, key=lambda one: one.segment.first_id)]
 
     @property
     def with_book(self) -> int:

@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from msgspec import Struct
+
 from orderbook_desktop.storage.store.schema import Document
 
 # Identifies this process; a process id may be used again.
@@ -48,6 +50,29 @@ def owner_document(now_ns: Callable[[], int] = time.time_ns) -> Document:
     return {"owner": owner, "alive_ms": now_ns() // 1_000_000}
 
 
+class Writer(Struct, frozen=True):
+    """The process that wrote a document: its token, its machine (empty: this one) and its id."""
+
+    token: str
+    host: str
+    pid: int | None
+
+    @property
+    def text(self) -> str:
+        """The process in words: ` on HOST (process 1234)`; what it is comes before that."""
+        where = f" on {self.host}" if self.host else ""
+        return where + (f" (process {self.pid})" if self.pid else "")
+
+
+def writer_of(segment: Document) -> Writer | None:
+    """Return the process that wrote `segment`; None if there is none, or it is not known."""
+    token = token_of(segment)
+    if not isinstance(token, str):
+        return None
+    host = "" if is_here(segment) else str(_owner_of(segment).get("host", ""))
+    return Writer(token, host.partition(" ")[0], _pid_of(segment))
+
+
 def is_ours(segment: Document) -> bool:
     """Whether this process wrote `segment`."""
     return bool(_owner_of(segment).get("token") == _TOKEN)
@@ -68,18 +93,13 @@ def is_here(segment: Document) -> bool:
     return bool(_owner_of(segment).get("host") == _SPACE)
 
 
-def host_of(segment: Document) -> str:
-    """Return the name of the machine whose process wrote `segment`; empty if it is damaged."""
-    return str(_owner_of(segment).get("host", "")).partition(" ")[0]
-
-
 def is_gone(segment: Document) -> bool:
     """Whether the process that wrote `segment` has certainly ended.
 
     False also if that can't be known: it ran on another machine or in another container, or its
     process id is in use again. Then only a heartbeat that stops shows the end.
     """
-    pid = pid_of(segment)
+    pid = _pid_of(segment)
     if is_ours(segment) or not is_here(segment) or pid is None:
         return False
     # Imported here because the first picture doesn't need it.
@@ -96,7 +116,7 @@ def is_live(segment: Document, now_ms: int) -> bool:
     container only the time of the last write counts: `now_ms` is our time, and clocks may differ by
     up to `_HEARD_WITHIN_MS`.
     """
-    alive_ms, pid = segment.get("alive_ms"), pid_of(segment)
+    alive_ms, pid = segment.get("alive_ms"), _pid_of(segment)
     if is_ours(segment):
         return True
     if not isinstance(alive_ms, int) or pid is None:
@@ -128,7 +148,7 @@ def _owner_of(segment: Document) -> Document:
     return owner if isinstance(owner, dict) else {}
 
 
-def pid_of(segment: Document) -> int | None:
+def _pid_of(segment: Document) -> int | None:
     """Return the owner's process id; None if it is damaged."""
     pid = _owner_of(segment).get("pid")
     is_possible = isinstance(pid, int) and 0 < pid <= _LARGEST_PID

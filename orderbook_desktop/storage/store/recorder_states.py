@@ -13,14 +13,14 @@ from msgspec.structs import replace
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.owner import (
-    host_of,
+    Writer,
     is_gone,
     is_here,
     is_live,
     is_ours,
-    pid_of,
     precedes_us,
     token_of,
+    writer_of,
 )
 from orderbook_desktop.storage.store.schema import RECORDER, SEGMENTS, Document
 from orderbook_desktop.storage.store.segments import WITH_BOOK
@@ -91,21 +91,18 @@ def _written_ms(segment: Document) -> int:
 class OtherRecorder(Struct, frozen=True):
     """Another process that records a market.
 
-    `base_id` is the update id of the book with which its running segment begins. `host` is its
-    machine, empty for this one. Of two processes that both could give way, the one that `precedes`
-    goes on.
+    `base_id` is the update id of the book with which its running segment begins. Of two processes
+    that both could give way, the one that `precedes` goes on.
     """
 
     base_id: int
-    host: str
-    pid: int | None
+    writer: Writer | None
     precedes: bool
 
     @property
     def text(self) -> str:
         """The process in words: `another program (process 1234)`."""
-        where = f" on {self.host}" if self.host else ""
-        return f"another program{where}" + (f" (process {self.pid})" if self.pid else "")
+        return "another program" + (self.writer.text if self.writer is not None else "")
 
 
 class _Heard(Struct, frozen=True):
@@ -193,8 +190,7 @@ def _other_of(segment: Document) -> OtherRecorder:
     base_id = segment.get("snapshot_id")
     return OtherRecorder(
         base_id if isinstance(base_id, int) else 0,
-        "" if is_here(segment) else host_of(segment),
-        pid_of(segment),
+        writer_of(segment),
         precedes=precedes_us(segment),
     )
 

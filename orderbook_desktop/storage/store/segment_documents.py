@@ -36,7 +36,7 @@ from orderbook_desktop.core.event_times import in_ms
 from orderbook_desktop.core.segments import GapCause, Segment, TimesSeen
 from orderbook_desktop.core.streams import DEPTH, MarketEvent
 from orderbook_desktop.core.units import MAX_EXPONENT, Scale
-from orderbook_desktop.storage.store.owner import owner_document
+from orderbook_desktop.storage.store.owner import Writer, owner_document, writer_of
 from orderbook_desktop.storage.store.packing import DamagedDocument, pack
 from orderbook_desktop.storage.store.schema import IMPORT, RECORDER, Document
 from orderbook_desktop.storage.store.sealing import is_part_sealed, part_seal, sealed
@@ -105,6 +105,8 @@ class StoredSegment(Struct, frozen=True):
     `back_ms` is the most by which an event's time was behind the latest time before it, the first
     book's included. It is None if an earlier version wrote the segment: then `last_event_ms` is the
     last event's time, and it is not known whether times went back.
+
+    `writer` names the process that recorded it; None for an import, and where it is not known.
     """
 
     id: str
@@ -117,6 +119,7 @@ class StoredSegment(Struct, frozen=True):
     intact: bool = True
     back_ms: int | None = None
     has_book: bool = True
+    writer: Writer | None = None
 
     @property
     def running(self) -> bool:
@@ -314,6 +317,7 @@ def stored_segment(document: Document) -> StoredSegment:
             intact=all(seals) and not document.keys() - _KINDS.keys() - PARTS.keys(),
             back_ms=document["back"],
             has_book=document["book"],
+            writer=writer_of(document),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise damaged_segment(document, error) from error

@@ -8,6 +8,7 @@ from contextlib import suppress
 from types import MappingProxyType
 from typing import Final
 
+from orderbook_desktop.core.segments import Segment
 from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.packing import DamagedDocument
@@ -109,6 +110,17 @@ async def overlapping_segments(
         with suppress(DamagedDocument):
             found.append(stored_segment(document))
     return found
+
+
+async def is_continued(database: Database, segment: Segment) -> bool:
+    """Whether another segment with a book begins by the stored end of `segment`, and goes on."""
+    query = {
+        "market": segment.market,
+        "snapshot_id": {"$gte": 0, "$lte": segment.last_id},
+        "last_id": {"$gt": segment.last_id, "$lte": INT64_MAX},
+        **WITH_BOOK,
+    }
+    return await database.collection(SEGMENTS).find_one(query, {"_id": 1}) is not None
 
 
 def _ends_after(document: Document, update_id: int) -> bool:

@@ -430,6 +430,10 @@ def test_an_import_is_removed_after_asking(joined: Path, tmp_path: Path) -> None
         assert sentence in " ".join(done.stderr.split())
     done = run_command(joined, "remove", "BTC/USDT", "--import", key[:10], "--yes", "--json")
     assert done.returncode == 0, done.stderr
+    # A part of an id is enough, so the whole one is named before the removal.
+    assert f"That is the whole of 1 import {key}, of all files that were joined in it." in (
+        done.stderr
+    )
     assert json.loads(done.stdout)["events"] == listed["imports"][0]["events"]
     done = run_command(joined, "remove", "BTC/USDT", "--import", key, "--yes")
     assert done.returncode == 1

@@ -21,6 +21,7 @@ from orderbook_desktop.engine.witness_taker import WitnessTaker, WitnessTimes
 from orderbook_desktop.storage.server.server import DatabaseServer
 from orderbook_desktop.storage.store.database import Database
 from tests.app.command import run_command
+from tests.storage.imports.made import Collected, imported
 from tests.storage.processes import eventually
 from tests.storage.recording_fixtures import ServerThread, SilentServer, Tape
 from tests.storage.shelf import Shelf
@@ -105,6 +106,29 @@ def test_a_recording_is_proven_and_listed(data_dir: Path, name: str) -> None:
     assert sentence.startswith("Recorded: ")
     assert "; the folder of the database takes " in sentence
     assert first["folder_bytes"] == second["folder_bytes"] > 2 * first["bytes"]
+
+
+def test_what_was_healed_is_listed_with_what_healed_it(
+    data_dir: Path, name: str, tmp_path: Path
+) -> None:
+    async def heal(database: Database) -> None:
+        shelf, tape = Shelf(database), Tape(step_ms=700)
+        await shelf.put(tape, 20, GapCause.DISCONNECT, "reset by peer")
+        tape.diffs(10)
+        await shelf.put(tape, 40, GapCause.USER)
+        await imported(database, Collected().snapshot().events(70).messages, tmp_path)
+
+    work_on(data_dir, name, heal)
+    done = run_command(data_dir, "recordings", "--json", "--db-name", name)
+    (found,) = json.loads(done.stdout)
+    assert (found["gaps"], found["gap_causes"], found["events"]) == (0, {}, 70)
+    (healed,) = found["healed"]
+    assert healed["to_ms"] - healed["from_ms"] == 11 * 700
+    assert healed["last_id"] - healed["first_id"] == 10 * 6 - 1
+    assert (healed["cause"], healed["detail"]) == ("disconnect", "reset by peer")
+    assert healed["by"] == "an import"
+    done = run_command(data_dir, "recordings", "--db-name", name)
+    assert "Healed gaps of BTCUSDT: disconnect, by an import (1).\n" in done.stdout
 
 
 def test_a_fault_is_reported_with_its_place(data_dir: Path, name: str) -> None:

@@ -10,7 +10,7 @@ from PySide6.QtTest import QAbstractItemModelTester, QSignalSpy, QTest
 from PySide6.QtWidgets import QWidget
 from pytestqt.qtbot import QtBot
 
-from orderbook_desktop.core.recorded_gaps import RecordedGaps
+from orderbook_desktop.core.recorded_gaps import HealedGap, RecordedGaps
 from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.time_text import time_text
@@ -198,3 +198,26 @@ def test_it_is_opened_from_the_manager_for_any_recording(
     manager.table.selectAll()
     assert not manager.gaps_button.isEnabled()
     window.dialogs.close_all()
+
+
+def test_a_healed_gap_says_what_healed_it(shown: GapList, desk: FakeDesk) -> None:
+    who = "another recorder on host-2 (process 7)"
+    healed = [
+        HealedGap(_BEGIN_MS, _BEGIN_MS + 500, 1, 9, GapCause.DISCONNECT, "", by=who),
+        HealedGap(
+            _BEGIN_MS + 10**6, _BEGIN_MS + 10**6, 950, 960, GapCause.USER, "", by="an import"
+        ),
+    ]
+    desk.gaps["BTC/USDT"] = RecordedGaps.of([gap(3)], 200, healed)
+    shown.look()
+    assert [texts(shown.model, row)[3] for row in range(3)] == ["this one", "this one", "earlier"]
+    assert texts(shown.model, 0)[4] == "Recording was stopped; healed by an import"
+    assert texts(shown.model, 2)[4].endswith(f" was lost; healed by {who}")
+    tip = shown.model.index(2, 0).data(Qt.ItemDataRole.ToolTipRole)
+    assert tip.endswith(". Another recorder on host-2 (process 7) has what was missing.")
+    assert f" Besides: 2 healed (by an import, {who}). " in shown.headline.text()
+    # Without any other gap the list is shown all the same.
+    desk.gaps["BTC/USDT"] = RecordedGaps.of([], 200, healed)
+    shown.look()
+    assert shown.table.isVisible()
+    assert shown.headline.text().startswith("No gaps in the recording of BTC/USDT. Besides: 2 ")
