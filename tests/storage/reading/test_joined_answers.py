@@ -42,7 +42,7 @@ FAR_NS = 2**41 * 1_000_000
 
 
 async def recorded(
-    database: Database, seed: int = 1, *, ends: bool = True, number: int = 250
+    database: Database, seed: int = 1, *, ends: bool = True, number: int = 150
 ) -> DeepenedFeed:
     """A segment with four answers joined at random moments, each some events after it came."""
     dice = random.Random(seed)

@@ -13,6 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Route
 
 from orderbook_desktop.web.options import WebOptions
+from tests.examples import some_of
 from tests.exchange.local.true_book import TrueBook, capture_messages
 from tests.web.browser.conftest import Served
 from tests.web.browser.looking import (
@@ -30,7 +31,7 @@ from tests.web.threaded import serving
 
 pytestmark = GONE_TAB
 
-_LOOKS = [("dark", 1600), ("light", 1600), ("dark", 360), ("light", 360)]
+_LOOKS = [("dark", 1600), ("light", 1600), ("light", 360), ("dark", 360)]
 Levels = list[tuple[Decimal, Decimal]]
 
 
@@ -92,7 +93,8 @@ def _shown_after(page: Page, update_id: int) -> Shown:
     return Shown(page)
 
 
-@pytest.mark.parametrize(("scheme", "width"), _LOOKS)
+@pytest.mark.sweep
+@pytest.mark.parametrize(("scheme", "width"), some_of(_LOOKS, 2))
 def test_the_page_shows_the_true_book_while_a_capture_is_played(
     chromium: Browser, played: Served, scheme: str, width: int
 ) -> None:
