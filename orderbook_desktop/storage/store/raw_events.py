@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import aclosing
 from functools import partial
 from itertools import pairwise, takewhile
 from typing import Any, Final, NamedTuple, Protocol, Self, TypeVar
@@ -258,24 +267,39 @@ class RawEvents:
     async def between(
         self, after_id: int, last_id: int, known: Sequence[int] = ()
     ) -> list[RawEvent]:
-        """Return the events after `after_id` to `last_id`.
+        """Return the events after `after_id` to `last_id`, which are not too many for memory.
+
+        `known`: see `parts_between`.
+        """
+        async with aclosing(self.parts_between(after_id, last_id, known)) as parts:
+            return [event async for part in parts for event in part]
+
+    async def parts_between(
+        self, after_id: int, last_id: int, known: Sequence[int] = ()
+    ) -> AsyncGenerator[list[RawEvent]]:
+        """Iterate over the events after `after_id` to `last_id`, some thousand at a time.
 
         `known` are ids that events may have, in order. No query asks for more than some hundred of
-        these: until it has read all events that a query asks for, SecantusDB writes none.
+        these: until it has read all events that a query asks for, SecantusDB writes none. Close the
+        generator.
         """
-        found: list[Document] = []
         inside = known[bisect_right(known, after_id) : bisect_left(known, last_id)]
         for begin, end in pairwise((after_id, *inside[_FEW - 1 :: _FEW], last_id)):
-            found += await self._unordered(begin, end)
-        reader = new_decompressor()
-        return [RawEvent.of(document, reader) for document in found]
+            async with aclosing(self._unordered(begin, end)) as parts:
+                async for found in parts:
+                    reader = new_decompressor()
+                    yield [RawEvent.of(document, reader) for document in found]
 
-    async def _unordered(self, after_id: int, last_id: int) -> list[Document]:
-        """Return stored events in any order."""
+    async def _unordered(self, after_id: int, last_id: int) -> AsyncGenerator[list[Document]]:
+        """Iterate over stored events in any order."""
         # Only some of their fields would take SecantusDB longer.
         query = self._query(after_id, last_id)
         found = self._database.collection(DEPTH_EVENTS).find(query, batch_size=_READ_AT_MOST)
-        return await found.to_list(None)
+        try:
+            while part := await found.to_list(_READ_AT_MOST):
+                yield part
+        finally:
+            await found.close()
 
     async def _too_wide(self, after_id: int, beyond_id: int, last_id: int) -> list[DepthDiff]:
         """Raise `MalformedMessage` if the next event spans more ids than is allowed."""

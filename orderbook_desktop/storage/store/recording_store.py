@@ -222,8 +222,7 @@ class ProvableStore(RecordingStore, ProvableSegments, Protocol):
     ) -> AsyncGenerator[list[RawEvent]]:
         """Iterate over the raw events that no claim includes.
 
-        They come in parts, which are in order. `known` are ids that events may have, in order.
-        Close the generator.
+        They come in parts. `known` are ids that events may have, in order. Close the generator.
         """
         ...
 

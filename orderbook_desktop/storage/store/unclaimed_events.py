@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing
 from typing import Final, NamedTuple
 
 from orderbook_desktop.core.units import INT64_MAX
@@ -35,8 +36,8 @@ async def unclaimed_events(
 ) -> AsyncGenerator[list[RawEvent]]:
     """Iterate over the events that no claim includes.
 
-    They come in parts, which are in order. `known` are ids that events may have, in order, so that
-    no query asks for too many. Raises PyMongo's errors. Close the generator.
+    They come in parts. `known` are ids that events may have, in order, so that no query asks for
+    too many. Raises PyMongo's errors. Close the generator.
     """
     claimed = _disjoint(claims)
     begins = [claim.after_id for claim in claimed]
@@ -49,11 +50,14 @@ async def unclaimed_events(
             span = span if claimed[index].is_short else _FIRST_SPAN
             continue
         end = _end_of_query(claimed, index + 1, min(at + span, INT64_MAX))
-        found = await raw.between(at, end, known)
-        span, at = next_span(span, len(found)), end
-        outside = [event for event in found if not _is_claimed(claimed, begins, event.final_id)]
-        if outside:
-            yield outside
+        count = 0
+        async with aclosing(raw.parts_between(at, end, known)) as parts:
+            async for part in parts:
+                count += len(part)
+                outside = [one for one in part if not _is_claimed(claimed, begins, one.final_id)]
+                if outside:
+                    yield outside
+        span, at = next_span(span, count), end
 
 
 def _disjoint(claims: Iterable[Claim]) -> list[Claim]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Final
 
 import pytest
@@ -30,10 +32,13 @@ async def test_waiting_events_are_read_in_parts_and_once(
     answers: list[int] = []
     received = RawEvents._unordered
 
-    async def counted(raw: RawEvents, after_id: int, last_id: int) -> list[Document]:
-        found = await received(raw, after_id, last_id)
-        answers.append(len(found))
-        return found
+    async def counted(
+        raw: RawEvents, after_id: int, last_id: int
+    ) -> AsyncGenerator[list[Document]]:
+        async with aclosing(received(raw, after_id, last_id)) as parts:
+            async for part in parts:
+                answers.append(len(part))
+                yield part
 
     monkeypatch.setattr(RawEvents, "_unordered", counted)
     archive = BooklessArchive(database, ArchiveLease(database), lambda: LATER_NS)

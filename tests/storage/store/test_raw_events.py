@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from orderbook_desktop.core.errors import MalformedMessage
 from orderbook_desktop.core.events import WIDEST_EVENT, DepthDiff, decode_diff
 from orderbook_desktop.core.streams import DEPTH, Stream
+from orderbook_desktop.storage.store import raw_events
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.event_documents import Insert, event_document
 from orderbook_desktop.storage.store.raw_events import IdRange, RawEvents
@@ -33,9 +34,11 @@ class CountedEvents(RawEvents):
         self.queries += 1
         return self._counted(await super()._between(after_id, last_id, at_most))
 
-    async def _unordered(self, after_id: int, last_id: int) -> list[Document]:
+    async def _unordered(self, after_id: int, last_id: int) -> AsyncGenerator[list[Document]]:
         self.queries += 1
-        return self._counted(await super()._unordered(after_id, last_id))
+        async with aclosing(super()._unordered(after_id, last_id)) as parts:
+            async for part in parts:
+                yield self._counted(part)
 
     async def _ids_between(self, after_id: int, last_id: int) -> list[Document]:
         self.queries += 1
@@ -174,6 +177,22 @@ async def test_events_with_known_ids_are_looked_for_in_parts(database: Database)
     inside = {u: ns for u, ns in received.items() if begin + 700 < u <= begin + 2_100}
     between = await raw.between(begin + 700, begin + 2_100, known)
     assert {event.final_id: event.received_ns for event in between} == inside
+
+
+async def test_many_events_behind_an_empty_stretch_come_in_parts(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else they would all be in memory at once: one query finds them."""
+    monkeypatch.setattr(raw_events, "_READ_AT_MOST", 100)
+    await database.prepare()
+    events = spread(Tape().diffs(450), 5_000_000_000, 7)
+    await Shelf(database).write(events)
+    found: list[DepthDiff] = []
+    async with aclosing(unclaimed_events(RawEvents(database, "BTCUSDT"), ())) as parts:
+        async for part in parts:
+            assert len(part) <= 100
+            found += [event.unpack() for event in part]
+    assert found == events
 
 
 async def test_what_follows_a_segment_is_read_up_to_the_first_hole(database: Database) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from hypothesis import given
@@ -23,13 +24,13 @@ class EventsInMemory(RawEvents):
         self._ids = sorted(ids)
         self.queries = self.most = 0
 
-    async def _unordered(self, after_id: int, last_id: int) -> list[Document]:
+    async def _unordered(self, after_id: int, last_id: int) -> AsyncGenerator[list[Document]]:
         found: list[Document] = [
             {"u": u, "received_ns": -u} for u in self._ids if after_id < u <= last_id
         ]
         self.queries += 1
         self.most = max(self.most, len(found))
-        return found
+        yield found
 
 
 def found_in(events: EventsInMemory, claims: list[Claim]) -> list[int]:
