@@ -74,15 +74,15 @@ async def test_several_symbols_for_a_while(settings: Settings) -> None:
 
 
 async def test_the_most_traded_symbols_beside_named_ones(settings: Settings) -> None:
-    code, output = await _record(settings, "BNB/BTC", "--top", "2", "--duration", "15")
+    until = [f"{symbol}: synced" for symbol in ("BNB/BTC", "BTC/USDT", "ETH/USDT")]
+    code, output = await _record(settings, "BNB/BTC", "--top", "2", until=until)
     assert code == 0, output
     assert output.startswith("Recording BNB/BTC, BTC/USDT, ETH/USDT into book.\n")
-    for symbol in ("BNB/BTC", "BTC/USDT", "ETH/USDT"):
-        assert f"{symbol}: synced\n" in output
 
 
 async def test_the_most_traded_symbols_in_another_asset(settings: Settings) -> None:
-    code, output = await _record(settings, "--top", "1", "--quote", "eur", "--duration", "15")
+    until = ["BTC/EUR: synced"]
+    code, output = await _record(settings, "--top", "1", "--quote", "eur", until=until)
     assert code == 0, output
     assert output.startswith("Recording BTC/EUR into book.\n")
 
@@ -164,7 +164,9 @@ async def test_only_an_unknown_symbol(settings: Settings) -> None:
 
 
 async def test_an_exchange_out_of_reach_is_tried_again(stranded: Settings) -> None:
-    code, output = await _record(stranded, "BTC/USDT", "--duration", "5")
+    code, output = await _record(
+        stranded, "BTC/USDT", until=["Trying again."], later_s=_BEGINS_WITHIN_S
+    )
     assert "BTC/USDT: reconnecting. The exchange at ws://127.0.0.1:1 can't be reached" in output
     assert "Trying again." in output
     assert "Trying again" not in output.splitlines()[-1]
@@ -207,7 +209,10 @@ async def test_a_data_folder_that_is_a_file(settings: Settings) -> None:
 
 async def test_a_full_disk_pauses_recording_and_is_reported(settings: Settings) -> None:
     full = "ORDERBOOK_LOW_DISK_GB=1000000"
-    code, output = await _record(settings, "BTC/USDT", "--duration", "15", variables=[full])
+    until = ["Recording is paused"]
+    code, output = await _record(
+        settings, "BTC/USDT", variables=[full], until=until, later_s=_BEGINS_WITHIN_S
+    )
     assert code == 1
     assert (
         output.count("\nRecording is paused, because less than 250.0 TB is free on its disk") == 1
