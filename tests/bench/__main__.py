@@ -18,6 +18,7 @@ BENCHMARKS = (
     "packed_recording",
     "verify_rate",
     "archive_write",
+    "way_in",
     "record_many",
 )
 
