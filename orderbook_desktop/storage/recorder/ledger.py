@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from itertools import islice
 from typing import Final
@@ -42,14 +42,17 @@ _log = logging.getLogger(__name__)
 
 # Few enough that new events don't have to wait.
 _SEGMENTS_A_WRITE: Final = 10
+# To store how far a segment has come costs a database of ours as much as storing ten events. So
+# only this many are stored at a time, or as many as get round within the time of a heartbeat.
+_SEGMENTS_A_TIME: Final = 20
 _CHECKPOINTS_KEPT: Final = 2
 
 
 class LedgerTimes(Struct, frozen=True):
     """The intervals of a ledger, in seconds.
 
-    - `persist_every_s`: how often the ends of the segments are stored.
-    - `heartbeat_every_s`: how often a heartbeat of the recorder is stored.
+    - `persist_every_s`: how often the ends of the segments are stored; of many segments, in turn.
+    - `heartbeat_every_s`: how often each segment is stored at least, as a heartbeat.
     - `look_every_s`: how often the ledger looks for crashed recorders.
     """
 
@@ -98,7 +101,7 @@ class Ledger:
         # Imports whose journal is damaged.
         self._unsettled: set[str] = set()
         # The first time is due at once.
-        self._kept_up_at = self._beaten_at = self._looked_at = -math.inf
+        self._kept_up_at = self._looked_at = -math.inf
 
     def take(self, entry: LedgerEntry) -> None:
         """Take an entry whose events are acknowledged."""
@@ -243,25 +246,21 @@ class Ledger:
         return stored
 
     async def _keep_up(self) -> None:
-        """Store the ends of the segments, and at times a heartbeat; look for crashed recorders."""
+        """Store how far the segments have come, or a heartbeat; look for crashed recorders."""
         if not self._latest.is_whole:
             if not self._are_events_whole():
                 # A list names only stored events. They are restored within seconds.
                 return
             await self._latest.restore()
         now = self._now()
-        beat = now - self._beaten_at >= self._times.heartbeat_every_s
-        due = [
-            segment
-            for segment in self._open.values()
-            if segment.stored and (segment.changed or beat)
-        ]
+        due = due_segments(self._open.values(), now, self._times)
         for start in range(0, len(due), _SEGMENTS_A_WRITE):
-            await self._persist(due[start : start + _SEGMENTS_A_WRITE])
+            segments = due[start : start + _SEGMENTS_A_WRITE]
+            await self._persist(segments)
+            for segment in segments:
+                segment.kept_at = now
         if due:
             self._latest.let_old_go()
-        if beat:
-            self._beaten_at = now
         if self._database.prepared and now - self._looked_at >= self._times.look_every_s:
             await self.recover()
 
@@ -298,3 +297,18 @@ class Ledger:
         while len(segment.checkpoints) > _CHECKPOINTS_KEPT:
             await self._books.drop_one(segment.checkpoints[0])
             segment.checkpoints.pop(0)
+
+
+def due_segments(
+    segments: Iterable[OpenSegment], now: float, times: LedgerTimes
+) -> list[OpenSegment]:
+    """Return the segments to be stored now: of many, those that were stored longest ago."""
+    beaten_at = now - times.heartbeat_every_s
+    due = [
+        segment
+        for segment in segments
+        if segment.stored and (segment.changed or segment.kept_at <= beaten_at)
+    ]
+    due.sort(key=lambda segment: segment.kept_at)
+    rounds = max(times.heartbeat_every_s // max(times.persist_every_s, 0.001) - 1, 1)
+    return due[: max(_SEGMENTS_A_TIME, math.ceil(len(due) / rounds))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections import Counter, deque
 from collections.abc import Callable
@@ -31,7 +32,8 @@ class OpenSegment:
 
     `base_id` is the update id of the book it begins with, `back_ms` the most that its times went
     back. `stored` is true once the segment's document is stored, `begun` once the document has the
-    first event, and `changed` while the document is behind.
+    first event, and `changed` while the document is behind. `kept_at` is when the ledger last
+    stored how far it has come, by the ledger's clock.
     """
 
     def __init__(self, stream: Stream, base_id: int, base_event_ms: int, scale: Scale) -> None:
@@ -53,6 +55,7 @@ class OpenSegment:
         self.stored = False
         self.begun = False
         self.changed = False
+        self.kept_at = -math.inf
 
     @property
     def recorded(self) -> RecordedSegment:

@@ -8,6 +8,7 @@ gets another number.
 
 from __future__ import annotations
 
+import threading
 from typing import Any, Final
 
 import zstandard
@@ -41,6 +42,21 @@ _PARAMETERS: Final = zstandard.ZstdCompressionParameters.from_level(
     write_content_size=False,
     write_dict_id=False,
 )
+
+
+class _Codec(threading.local):
+    """A compressor and a decompressor for each thread: to make one takes longer than to use it."""
+
+    def __init__(self) -> None:
+        self.pack = zstandard.ZstdCompressor(
+            dict_data=_DICTIONARY, compression_params=_PARAMETERS
+        ).compress
+        self.unpacker = zstandard.ZstdDecompressor(
+            dict_data=_DICTIONARY, format=zstandard.FORMAT_ZSTD1_MAGICLESS
+        )
+
+
+_codec: Final = _Codec()
 _FIELDS: Final = frozenset(
     {"_id", "market", "U", "u", "time", "received_ns", "encoding", "payload", SEAL}
 )
@@ -99,22 +115,11 @@ def event_document(event: Insert) -> Document:
 def packed_payload(text: str) -> tuple[str, str | bytes]:
     """Return the encoding in which `text` takes fewer bytes, and `text` in it."""
     plain = text.encode()
-    compressor = zstandard.ZstdCompressor(dict_data=_DICTIONARY, compression_params=_PARAMETERS)
-    packed = compressor.compress(plain)
+    packed = _codec.pack(plain)
     return (_ZSTD, packed) if len(packed) < len(plain) else (_TEXT, text)
 
 
-def new_decompressor() -> zstandard.ZstdDecompressor:
-    """Return what reads the payloads of events. To make it takes longer than to read one.
-
-    Only one thread at a time may use it.
-    """
-    return zstandard.ZstdDecompressor(
-        dict_data=_DICTIONARY, format=zstandard.FORMAT_ZSTD1_MAGICLESS
-    )
-
-
-def payload_of(document: Document, decompressor: zstandard.ZstdDecompressor | None = None) -> bytes:
+def payload_of(document: Document) -> bytes:
     """Return the payload of the event that `document` stores, as it was sent.
 
     Raises `MalformedMessage` if it is in no known encoding.
@@ -126,22 +131,17 @@ def payload_of(document: Document, decompressor: zstandard.ZstdDecompressor | No
         what = f"its payload, {type(stored).__name__}, is encoded as {encoding}"
         raise _damaged(f"{what}, which this version of the program does not know", stored)
     try:
-        return unpack(stored, decompressor=decompressor or new_decompressor())
+        return unpack(stored, decompressor=_codec.unpacker)
     except DamagedDocument as error:
         raise _damaged(error.reason, stored) from error
 
 
-def event_of(
-    document: Document, decompressor: zstandard.ZstdDecompressor | None = None
-) -> DepthDiff:
-    """Return the event that `document` stores. Raises `MalformedMessage` if it is damaged.
-
-    `decompressor`: that of `new_decompressor`, where many events are read.
-    """
+def event_of(document: Document) -> DepthDiff:
+    """Return the event that `document` stores. Raises `MalformedMessage` if it is damaged."""
     if not is_sealed(document):
         raise _damaged("its checksum does not match", document.get("payload"))
     try:
-        payload = payload_of(document, decompressor)
+        payload = payload_of(document)
         received_ns, time = document["received_ns"], document["time"]
         if not (is_whole(received_ns) and is_whole(time)):
             raise _damaged("a time is no whole number", payload)
@@ -150,14 +150,9 @@ def event_of(
         raise MalformedMessage("recorded event", f"{type(error).__name__}: {error}") from error
 
 
-def checked_event(
-    document: Document, decompressor: zstandard.ZstdDecompressor | None = None
-) -> DepthDiff:
-    """Return the event that `document` stores. Raises `MalformedMessage` if a field differs.
-
-    `decompressor`: see `event_of`.
-    """
-    event = event_of(document, decompressor)
+def checked_event(document: Document) -> DepthDiff:
+    """Return the event that `document` stores. Raises `MalformedMessage` if a field differs."""
+    event = event_of(document)
     copies = {
         "_id": event_key(event.market, event.final_id),
         "market": event.market,

@@ -18,8 +18,6 @@ from functools import partial
 from itertools import pairwise, takewhile
 from typing import Any, Final, NamedTuple, Protocol, Self, TypeVar
 
-from zstandard import ZstdDecompressor
-
 from orderbook_desktop.core.errors import MalformedMessage
 from orderbook_desktop.core.event_times import in_ms
 from orderbook_desktop.core.events import WIDEST_EVENT, DepthDiff
@@ -30,7 +28,6 @@ from orderbook_desktop.storage.store.event_documents import (
     checked_event,
     event_key,
     event_of,
-    new_decompressor,
 )
 from orderbook_desktop.storage.store.packing import DamagedDocument
 from orderbook_desktop.storage.store.schema import DEPTH_EVENTS, WITNESSES, Document
@@ -179,8 +176,7 @@ class RawEvents:
         for start in range(0, len(ids), _LISTED_AT_ONCE):
             query = self._with_ids(ids[start : start + _LISTED_AT_ONCE])
             found += await events.find(query).to_list(None)
-        reader = new_decompressor()
-        read = await asyncio.to_thread(lambda: [event_of(document, reader) for document in found])
+        read = await asyncio.to_thread(lambda: [event_of(document) for document in found])
         return sorted(read, key=lambda event: (event.received_ns, event.final_id))
 
     async def remove(self, ids: Sequence[int]) -> None:
@@ -210,8 +206,7 @@ class RawEvents:
         errors. Iterating raises `MalformedMessage`, and is slow, so do it in a thread.
         """
         found = await self._between(after_id, min(after_id + _IDS_AHEAD, INT64_MAX))
-        reader = new_decompressor()
-        return (event_of(document, reader) for document in found)
+        return map(event_of, found)
 
     async def ids_after(self, after_id: int, last_id: int) -> list[StoredIds]:
         """Return the ids of the events after `after_id` to `last_id`, up to the first hole.
@@ -247,7 +242,7 @@ class RawEvents:
         query = {**self._query(after_id, last_id), "U": {"$lte": after_id + 1}}
         events = self._database.collection(DEPTH_EVENTS)
         found = await events.find(query).sort("u", 1).limit(1).to_list(None)
-        return [checked_event(document) for document in found]
+        return list(map(checked_event, found))
 
     async def loose(self, ids: Sequence[int]) -> list[StoredIds]:
         """Return what a run without a book says of the stored events with these final ids."""
@@ -287,8 +282,7 @@ class RawEvents:
         for begin, end in pairwise((after_id, *inside[_FEW - 1 :: _FEW], last_id)):
             async with aclosing(self._unordered(begin, end)) as parts:
                 async for found in parts:
-                    reader = new_decompressor()
-                    yield [RawEvent.of(document, reader) for document in found]
+                    yield list(map(RawEvent.of, found))
 
     async def _unordered(self, after_id: int, last_id: int) -> AsyncGenerator[list[Document]]:
         """Iterate over stored events in any order."""
@@ -326,7 +320,6 @@ class RawEvent(NamedTuple):
     """A stored event, not unpacked yet.
 
     `unpack` returns it, and raises `MalformedMessage` if any field differs from what was written.
-    Only one thread at a time may unpack the events of one answer.
     """
 
     final_id: int
@@ -334,9 +327,9 @@ class RawEvent(NamedTuple):
     unpack: Callable[[], DepthDiff]
 
     @classmethod
-    def of(cls, document: Document, decompressor: ZstdDecompressor) -> Self:
+    def of(cls, document: Document) -> Self:
         """Return the event that `document` stores."""
-        unpack = partial(checked_event, document, decompressor)
+        unpack = partial(checked_event, document)
         return cls(int(document["u"]), int(document["received_ns"]), unpack)
 
 
@@ -389,17 +382,15 @@ def next_span(span: int, found: int) -> int:
 
 
 def _checked(found: Iterable[Document]) -> list[DepthDiff]:
-    reader = new_decompressor()
-    return [checked_event(document, reader) for document in found]
+    return list(map(checked_event, found))
 
 
 def _unbroken(after_id: int, found: Sequence[Document]) -> list[DepthDiff]:
     """Return the events of `found` before the first hole or the first damaged event."""
     events: list[DepthDiff] = []
-    reader = new_decompressor()
     for document in found:
         try:
-            events.append(checked_event(document, reader))
+            events.append(checked_event(document))
         except MalformedMessage:
             # Return the events before the damaged one. The next call starts with it, and raises.
             if not events:

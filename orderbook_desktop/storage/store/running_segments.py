@@ -73,7 +73,8 @@ class RunningSegments:
         from pymongo import UpdateOne  # noqa: PLC0415 (see storage.store.database)
 
         writes = [
-            UpdateOne({"_id": segment.id}, _update_of(segment), upsert=new) for segment in segments
+            UpdateOne({"_id": segment.id}, _update_of(segment, new=new), upsert=new)
+            for segment in segments
         ]
         return int((await self._segments.bulk_write(writes, ordered=False)).matched_count)
 
@@ -111,14 +112,15 @@ class RunningSegments:
         return await change_segment(self._database, query, lambda _: changes)
 
 
-def _update_of(recorded: RecordedSegment) -> Document:
+def _update_of(recorded: RecordedSegment, *, new: bool) -> Document:
     """Return the update of a segment, without fields that retention or the archiver change."""
     key, segment = recorded.id, recorded.segment
     changed = progress_document(key, segment, recorded.back_ms, owner_document())
-    front, archive = front_document(key, segment), archive_document(key, recorded.base_id)
-    new = archive | front if recorded.is_begun else archive
-    if not recorded.is_begun:
-        changed |= front
-    for fields in (changed, new):
+    front = front_document(key, segment)
+    update = {"$set": changed if recorded.is_begun else changed | front}
+    if new:
+        fresh = archive_document(key, recorded.base_id)
+        update["$setOnInsert"] = fresh | front if recorded.is_begun else fresh
+    for fields in update.values():
         fields.pop("_id", None)
-    return {"$set": changed, "$setOnInsert": new}
+    return update

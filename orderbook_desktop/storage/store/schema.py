@@ -29,8 +29,8 @@ By two rules the loss of any event is found:
   `event_count` events, less those that were cut.
 - All other stored events are in runs without a book, once it is known that no segment will
   take them. If two recorders were running, an event may also be in a segment of the other one.
-Segments are written at most a second after the events. After a crash the next start
-writes what is missing.
+Segments are written at most a second after the events; those of a recorder of more than twenty in
+turn, within ten seconds. After a crash the next start writes what is missing.
 """
 
 from __future__ import annotations

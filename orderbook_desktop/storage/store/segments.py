@@ -91,9 +91,9 @@ async def overlapping_segments(
 ) -> list[StoredSegment]:
     """Return the segments of `market` with a book that end after `update_id`, or have no end.
 
-    How far a running one reaches is stored a second later. Without `archived` only those that are
-    to be archived, else also the others that begin by `update_id`. A damaged one is left out, since
-    `verify` reports it.
+    How far a running one reaches is stored some seconds later. Without `archived` only those that
+    are to be archived, else also the others that begin by `update_id`. A damaged one is left out,
+    since `verify` reports it.
     """
     queries: list[Document] = [{"market": market, "to_archive": True, **WITH_BOOK}]
     if archived:
