@@ -30,12 +30,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from secantus import cli
+from secantus import server as secantus_server
 from secantus.commands import CommandContext, dispatch
 from secantus.server import SecantusDBServer
 from secantus.storage import Storage
 from wiredtiger import WiredTigerError
 
 from orderbook_desktop.storage.server.listeners import TlsListener, UnixListener, server_context
+from orderbook_desktop.storage.server.quick_storage import QuickStorage
 
 log = logging.getLogger(__name__)
 
@@ -281,6 +283,7 @@ def main(arguments: list[str]) -> int:
     if options.task == "serve" and options.socket is None and options.tls_port_file is None:
         parser.error("serve needs --socket or --tls-port-file")
     os.environ.setdefault(*_CHECKPOINT)
+    secantus_server.Storage = QuickStorage
     cli.SecantusDBServer = partial(ChildServer, options)
     return int(cli.main(rest) or 0)
 

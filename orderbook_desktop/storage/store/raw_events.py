@@ -47,10 +47,10 @@ _READ_AT_MOST: Final = 2 * _MANY
 # A range takes less time per event than ids do, unless most of its events are others.
 _OTHERS_AT_MOST: Final = 3
 _LISTED_AT_ONCE: Final = 50
-# SecantusDB removes this many events, named by their ids, in about ten milliseconds, and answers
-# no other command meanwhile. More at once cost more per event, and for a range with a further
-# condition SecantusDB reads the whole collection.
-_REMOVED_AT_ONCE: Final = 50
+# Our SecantusDB removes this many events, named by their ids, in about ten milliseconds, and
+# answers no other command meanwhile. For a range with a further condition it reads the whole
+# collection.
+_REMOVED_AT_ONCE: Final = 200
 _PAUSE_S: Final = 0.005
 
 
