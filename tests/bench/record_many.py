@@ -26,7 +26,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.request import ProxyHandler, build_opener
 
 import numpy as np
@@ -45,28 +45,47 @@ _LAST_S = 2.0
 _END_S = 60.0
 
 
+class Told(NamedTuple):
+    """Shares of one core in percent: in all, in the first fifth of the time, and in the last one.
+
+    Then the processor time of an event (us), the memory at the end (MB), and MB a minute.
+    """
+
+    share: float
+    share_first: float
+    share_last: float
+    event_us: float
+    memory_mb: float
+    growth: float
+
+
 @dataclass
 class Usage:
     """Processor time and memory of one process, looked at once a second."""
 
     process: psutil.Process
-    busy_s: float = 0.0
+    busy_s: list[float] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
     memory_mb: list[float] = field(default_factory=list)
 
-    def begin(self) -> None:
-        self.busy_s = sum(self.process.cpu_times()[:2])
-
     def look(self) -> None:
+        self.busy_s.append(sum(self.process.cpu_times()[:2]))
         self.times.append(time.monotonic())
         self.memory_mb.append(self.process.memory_info().rss / 2**20)
 
-    def told(self, seconds: float) -> tuple[float, float, float]:
-        """Return the share of one core in percent, the memory at the end, and MB a minute."""
-        share = (sum(self.process.cpu_times()[:2]) - self.busy_s) / seconds * 100
-        half = len(self.times) // 2
+    def told(self, events: int) -> Told:
+        """Return what came of all looks, during which so many events were sent."""
+        shares = np.diff(self.busy_s) / np.diff(self.times) * 100
+        half, part = len(self.times) // 2, -(-len(shares) // 5)
         slope = np.polyfit(self.times[half:], self.memory_mb[half:], 1)[0] * 60 if half > 1 else 0
-        return share, self.memory_mb[-1], float(slope)
+        return Told(
+            float(np.mean(shares)),
+            float(np.mean(shares[:part])),
+            float(np.mean(shares[-part:])),
+            (self.busy_s[-1] - self.busy_s[0]) / events * 1e6,
+            self.memory_mb[-1],
+            float(slope),
+        )
 
 
 @dataclass
@@ -102,7 +121,7 @@ class Run:
     verified: dict[str, Verified]
     most_waiting: int
     ended_within_s: float
-    usages: dict[str, tuple[float, float, float]]
+    usages: dict[str, Told]
     exchange_late_s: float
     gaps: list[str]
     summary: str
@@ -145,19 +164,15 @@ def measure(folder: Path, symbols: int, rate: float, seconds: float) -> Run:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
-        began = time.monotonic()
-        for usage in parts.values():
-            usage.begin()
         while not _state(rest_url)["finished"]:
             time.sleep(1)
             database_folder.look()
             for usage in parts.values():
                 usage.look()
         late = float(exchange.stdout.readline().split()[2])
-        passed = time.monotonic() - began
-        usages = {name: usage.told(passed) for name, usage in parts.items()}
         time.sleep(_LAST_S)
         sent = _sent(_state(rest_url))
+        usages = {name: usage.told(sum(sent.values())) for name, usage in parts.items()}
         late_ms: dict[str, float] = json.loads(follower.communicate(timeout=_END_S)[0])
         database_folder.look()
         ending = time.monotonic()
@@ -248,10 +263,12 @@ def _print(rate: float, run: Run, targets: Targets) -> None:
     )
     waited = targets.at_most(run.most_waiting, max(WAITING_AT_MOST, 2 * count * rate))
     print(f"  waiting for the database at most {run.most_waiting:,} {waited}")
-    for name, (share, memory, slope) in run.usages.items():
-        verdict = targets.at_most(slope, GROWTH_AT_MOST) if name == "recorder" else ""
+    for name, told in run.usages.items():
+        verdict = targets.at_most(told.growth, GROWTH_AT_MOST) if name == "recorder" else ""
         print(
-            f"  {name:9} {share:5.1f} % of a core, {memory:6.1f} MB, {slope:+.2f} MB/min {verdict}"
+            f"  {name:9} {told.share:5.1f} % of a core ({told.share_first:.1f} at first, "
+            f"{told.share_last:.1f} at the end), {told.event_us:.0f} us an event, "
+            f"{told.memory_mb:6.1f} MB, {told.growth:+.2f} MB/min {verdict}"
         )
     print(
         f"  the exchange was late by {run.exchange_late_s:.2f} s; "

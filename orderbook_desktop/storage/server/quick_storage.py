@@ -19,6 +19,7 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import islice
 from typing import Any, Final, NamedTuple, Self
 
@@ -71,7 +72,7 @@ class _Plain(Struct, frozen=True):
     def entry_keys(self, document: dict[str, Any], record: int) -> Iterator[bytes]:
         """Iterate over the engine's keys of the document's entries in the indexes."""
         for beginning, fields in self.indexes:
-            parts = [encode_value_directed(document.get(name), way) for name, way in fields]
+            parts = [_part(document.get(name), way) for name, way in fields]
             yield beginning + secantus._pack_entry(COMPOUND_SEP.join(parts), record)
 
     def insertion(self, blob: bytes, key: bytes) -> bytes:
@@ -210,8 +211,9 @@ class QuickStorage(secantus.Storage):  # type: ignore[misc] # it has no types
         if query is None or span is None or plain is None or beginning is None:
             found: list[dict[str, Any]] = super().find_matching(db, coll, query, **how)
             return found
-        walk = self._walk(plain, beginning + span.after, beginning + span.through)
-        found = list(islice(walk, how.get("limit") or None))
+        with self._lock:
+            walk = self._walk(plain, beginning + span.after, beginning + span.through)
+            found = list(islice(walk, how.get("limit") or None))
         projection = how.get("projection")
         if not projection:
             return found
@@ -281,10 +283,7 @@ class _Span(NamedTuple):
         bounds = condition["$gt"], condition["$lte"]
         if not all(type(bound) in (int, bson.Int64) for bound in bounds):
             return None
-        keys = [
-            COMPOUND_SEP.join((encode_value_directed(value, 1), encode_value_directed(bound, 1)))
-            for bound in bounds
-        ]
+        keys = [COMPOUND_SEP.join((_part(value, 1), _part(bound, 1))) for bound in bounds]
         # No record has this number, so it comes behind all entries of the same values.
         after, through = (secantus._pack_entry(key, -1) for key in keys)
         return cls(text, number, after, through)
@@ -312,6 +311,21 @@ def spelled(number: int) -> bytes:
     beyond = number - _SMALL
     size = (beyond.bit_length() + 7) // 8
     return bytes((_LARGE | size,)) + beyond.to_bytes(size, "big")
+
+
+def _part(value: object, way: int) -> bytes:
+    """Return the part of an index's key that is about `value`."""
+    if type(value) is str:
+        return _part_of_text(value, way)
+    part: bytes = encode_value_directed(value, way)
+    return part
+
+
+@lru_cache(maxsize=1_024)
+def _part_of_text(text: str, way: int) -> bytes:
+    # A market's name is in the keys of all of its events.
+    part: bytes = encode_value_directed(text, way)
+    return part
 
 
 def _is_new(ids: Any, key: bytes, value: bytes) -> bool:
