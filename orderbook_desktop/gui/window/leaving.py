@@ -160,10 +160,15 @@ class Leaving(QObject):
 
 
 def kept_recordings(desk: Desk) -> list[RecordingStatus]:
-    """Return the kept recordings that run; those of the demo don't count."""
+    """Return the kept recordings that run here; those of the demo don't count."""
     if desk.demo:
         return []
-    return [recording for recording in desk.recordings if recording.kept and recording.wanted]
+    return [
+        recording
+        for recording in desk.recordings
+        # What another program records does not end with this one.
+        if recording.kept and recording.wanted and not recording.recorded_by
+    ]
 
 
 def waiting_events(desk: Desk) -> int:

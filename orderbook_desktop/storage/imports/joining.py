@@ -20,11 +20,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Final, Self
 
 from msgspec import Struct, field
 
-from orderbook_desktop.core.archive import ArchiveChunk, DecodedChunk, decode_chunk, encode_loose
+from orderbook_desktop.core.archive import ArchiveChunk, decode_chunk, encode_loose
+from orderbook_desktop.core.archive.numbers import Coverage
 from orderbook_desktop.core.checkpoint import BookImage, encode_image
 from orderbook_desktop.core.depth_sync import Applied, DepthSync
 from orderbook_desktop.core.events import DepthDiff, decode_snapshot
@@ -49,6 +50,10 @@ _WRITTEN_ANEW_AT_MOST: Final = 2_000_000
 _ADDED_AT_ONCE: Final = 200
 
 
+# Reads the events, chunk by chunk.
+_Events = Callable[[], AsyncIterator[list[DepthDiff]]]
+
+
 class Joined(Struct):
     """What an import writes of a market after its parts were joined.
 
@@ -69,8 +74,13 @@ class _Piece(Struct, frozen=True):
     key: str
     first_id: int
     last_id: int
-    events: Callable[[], AsyncIterator[list[DepthDiff]]]
+    events: _Events
     is_new: bool
+
+    @classmethod
+    def of(cls, key: str, ids: Segment | Coverage, events: _Events, *, is_new: bool) -> Self:
+        """Return the piece that has the first and last of `ids`."""
+        return cls(key, ids.first_id, ids.last_id, events, is_new)
 
 
 class _Run(Struct, frozen=True):
@@ -215,14 +225,16 @@ class Joining:
         for key, chunk_range in self._joined.loose.items():
             chunk = self._spool.chunk_at(chunk_range)
             if chunk.header.market == self._market:
-                pieces.append(_loose_piece(key, chunk, self._spooled(chunk_range), is_new=True))
+                events = self._spooled(chunk_range)
+                pieces.append(_Piece.of(key, chunk.header.coverage, events, is_new=True))
         for run in await imported_bookless(self._database, self._market):
             stored = await _chunk_of(self._store, run)
             if stored is not None:
-                pieces.append(_loose_piece(run.id, stored, self._stored_loose(run), is_new=False))
+                events, ids = self._stored_loose(run), stored.header.coverage
+                pieces.append(_Piece.of(run.id, ids, events, is_new=False))
         return sorted(pieces, key=lambda piece: piece.first_id)
 
-    def _spooled(self, *ranges: ByteRange) -> Callable[[], AsyncIterator[list[DepthDiff]]]:
+    def _spooled(self, *ranges: ByteRange) -> _Events:
         async def events() -> AsyncIterator[list[DepthDiff]]:
             for chunk_range in ranges:
                 chunk = await in_thread(self._spool.chunk_at, chunk_range)
@@ -230,7 +242,7 @@ class Joining:
 
         return events
 
-    def _stored_loose(self, run: BooklessRun) -> Callable[[], AsyncIterator[list[DepthDiff]]]:
+    def _stored_loose(self, run: BooklessRun) -> _Events:
         async def events() -> AsyncIterator[list[DepthDiff]]:
             chunk = await _chunk_of(self._store, run)
             yield [] if chunk is None else await in_thread(events_in, chunk)
@@ -239,7 +251,7 @@ class Joining:
 
     def _new_run(self, run: SpooledRun) -> _Run:
         segment = run.found.segment
-        piece = _run_piece(run.found.id, segment, self._spooled(*run.ranges), is_new=True)
+        piece = _Piece.of(run.found.id, segment, self._spooled(*run.ranges), is_new=True)
 
         async def book(at_end: bool) -> BookImage:
             chunk = await in_thread(self._spool.chunk_at, run.ranges[-1 if at_end else 0])
@@ -251,7 +263,7 @@ class Joining:
         async def events() -> AsyncIterator[list[DepthDiff]]:
             async with aclosing(SegmentReader(self._database, stored).chunks()) as chunks:
                 async for chunk in chunks:
-                    yield await in_thread(_diffs_of, chunk)
+                    yield await in_thread(list, chunk.diffs())
 
         async def book(at_end: bool) -> BookImage | None:
             if at_end:
@@ -261,7 +273,7 @@ class Joining:
             return None if chunk is None else await in_thread(_book_of, chunk, at_end)
 
         is_ours = stored.is_imported and not stored.cut_events
-        piece = _run_piece(stored.id, stored.segment, events, is_new=False) if is_ours else None
+        piece = _Piece.of(stored.id, stored.segment, events, is_new=False) if is_ours else None
         return _Run(stored.segment, book, piece, stored.is_recorded)
 
 
@@ -413,31 +425,6 @@ def _is_inside(stored: StoredSegment, other: StoredSegment) -> bool:
 
 def _span(stored: StoredSegment) -> tuple[int, int]:
     return stored.segment.snapshot_id, stored.segment.last_id
-
-
-def _loose_piece(
-    key: str,
-    chunk: ArchiveChunk,
-    events: Callable[[], AsyncIterator[list[DepthDiff]]],
-    *,
-    is_new: bool,
-) -> _Piece:
-    coverage = chunk.header.coverage
-    return _Piece(key, coverage.first_id, coverage.last_id, events, is_new)
-
-
-def _run_piece(
-    key: str,
-    segment: Segment,
-    events: Callable[[], AsyncIterator[list[DepthDiff]]],
-    *,
-    is_new: bool,
-) -> _Piece:
-    return _Piece(key, segment.first_id, segment.last_id, events, is_new)
-
-
-def _diffs_of(chunk: DecodedChunk) -> list[DepthDiff]:
-    return list(chunk.diffs())
 
 
 def _book_of(chunk: ArchiveChunk, at_end: bool) -> BookImage:

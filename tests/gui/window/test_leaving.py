@@ -79,6 +79,18 @@ def test_with_nothing_to_lose_it_just_ends(
     assert question_of(window) is None
 
 
+def test_what_another_program_records_is_not_asked_about(
+    window: MainWindow, desk: FakeDesk
+) -> None:
+    followed = replace(KEPT, state=RecordingState.ELSEWHERE, recorded_by="another program")
+    desk.recordings = (followed, ON_SCREEN)
+    by_key(window)
+    assert question_of(window) is None
+    desk.recordings = (followed, replace(KEPT, symbol="XRP/USDT"))
+    by_key(window)
+    assert asked(window).text.text().startswith("XRP/USDT is being recorded. ")
+
+
 @pytest.mark.parametrize("quit_by", [by_key, by_the_frame])
 def test_kept_recordings_are_asked_about_once(
     window: MainWindow, desk: FakeDesk, quit_by: Callable[[MainWindow], None]
