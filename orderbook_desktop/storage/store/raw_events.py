@@ -3,17 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_left, bisect_right
-from collections.abc import (
-    AsyncGenerator,
-    Callable,
-    Collection,
-    Iterable,
-    Iterator,
-    Mapping,
-    Sequence,
-)
-from contextlib import aclosing
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import pairwise, takewhile
 from typing import Any, Final, NamedTuple, Protocol, Self, TypeVar
@@ -262,38 +253,29 @@ class RawEvents:
     async def between(
         self, after_id: int, last_id: int, known: Sequence[int] = ()
     ) -> list[RawEvent]:
-        """Return the events after `after_id` to `last_id`, which are not too many for memory.
+        """Return the events after `after_id` to `last_id`, in order. `known`: see `first_between`.
 
-        `known`: see `parts_between`.
+        They all have to fit into memory.
         """
-        async with aclosing(self.parts_between(after_id, last_id, known)) as parts:
-            return [event async for part in parts for event in part]
+        events: list[RawEvent] = []
+        while after_id < last_id:
+            found, after_id = await self.first_between(after_id, last_id, known)
+            events += found
+        return events
 
-    async def parts_between(
+    async def first_between(
         self, after_id: int, last_id: int, known: Sequence[int] = ()
-    ) -> AsyncGenerator[list[RawEvent]]:
-        """Iterate over the events after `after_id` to `last_id`, some thousand at a time.
+    ) -> tuple[list[RawEvent], int]:
+        """Return the first events after `after_id` to `last_id`, in order, and to which id they go.
 
         `known` are ids that events may have, in order. No query asks for more than some hundred of
-        these: until it has read all events that a query asks for, SecantusDB writes none. Close the
-        generator.
+        these: until it has read all events that a query asks for, SecantusDB writes none.
         """
-        inside = known[bisect_right(known, after_id) : bisect_left(known, last_id)]
-        for begin, end in pairwise((after_id, *inside[_FEW - 1 :: _FEW], last_id)):
-            async with aclosing(self._unordered(begin, end)) as parts:
-                async for found in parts:
-                    yield list(map(RawEvent.of, found))
-
-    async def _unordered(self, after_id: int, last_id: int) -> AsyncGenerator[list[Document]]:
-        """Iterate over stored events in any order."""
-        # Only some of their fields would take SecantusDB longer.
-        query = self._query(after_id, last_id)
-        found = self._database.collection(DEPTH_EVENTS).find(query, batch_size=_READ_AT_MOST)
-        try:
-            while part := await found.to_list(_READ_AT_MOST):
-                yield part
-        finally:
-            await found.close()
+        index = bisect_right(known, after_id) + _FEW - 1
+        end = known[index] if index < len(known) and known[index] < last_id else last_id
+        found = await self._between(after_id, end, _READ_AT_MOST)
+        events = list(map(RawEvent.of, found))
+        return events, events[-1].final_id if len(found) == _READ_AT_MOST else end
 
     async def _too_wide(self, after_id: int, beyond_id: int, last_id: int) -> list[DepthDiff]:
         """Raise `MalformedMessage` if the next event spans more ids than is allowed."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import aclosing
 from typing import Final, NamedTuple
 
 from orderbook_desktop.core.units import INT64_MAX
@@ -50,14 +49,12 @@ async def unclaimed_events(
             span = span if claimed[index].is_short else _FIRST_SPAN
             continue
         end = _end_of_query(claimed, index + 1, min(at + span, INT64_MAX))
-        count = 0
-        async with aclosing(raw.parts_between(at, end, known)) as parts:
-            async for part in parts:
-                count += len(part)
-                outside = [one for one in part if not _is_claimed(claimed, begins, one.final_id)]
-                if outside:
-                    yield outside
-        span, at = next_span(span, count), end
+        found, reached = await raw.first_between(at, end, known)
+        outside = [event for event in found if not _is_claimed(claimed, begins, event.final_id)]
+        if outside:
+            yield outside
+        # An answer that was cut off shows how dense they are.
+        span, at = next_span(span if reached == end else reached - at, len(found)), reached
 
 
 def _disjoint(claims: Iterable[Claim]) -> list[Claim]:

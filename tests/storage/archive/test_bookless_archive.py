@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from typing import Final
 
 import pytest
@@ -30,17 +28,16 @@ async def test_waiting_events_are_read_in_parts_and_once(
     await Shelf(database).put_loose(events[:500])
     await Shelf(database).put_loose(events[500:990])
     answers: list[int] = []
-    received = RawEvents._unordered
+    between = RawEvents._between
 
     async def counted(
-        raw: RawEvents, after_id: int, last_id: int
-    ) -> AsyncGenerator[list[Document]]:
-        async with aclosing(received(raw, after_id, last_id)) as parts:
-            async for part in parts:
-                answers.append(len(part))
-                yield part
+        raw: RawEvents, after_id: int, last_id: int, at_most: int = 0
+    ) -> list[Document]:
+        found = await between(raw, after_id, last_id, at_most)
+        answers.append(len(found))
+        return found
 
-    monkeypatch.setattr(RawEvents, "_unordered", counted)
+    monkeypatch.setattr(RawEvents, "_between", counted)
     archive = BooklessArchive(database, ArchiveLease(database), lambda: LATER_NS)
     await archive.account(MARKET)
     assert sum(answers) == 1_000

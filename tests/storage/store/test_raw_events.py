@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 
 import pytest
@@ -33,12 +33,6 @@ class CountedEvents(RawEvents):
     async def _between(self, after_id: int, last_id: int, at_most: int = 0) -> list[Document]:
         self.queries += 1
         return self._counted(await super()._between(after_id, last_id, at_most))
-
-    async def _unordered(self, after_id: int, last_id: int) -> AsyncGenerator[list[Document]]:
-        self.queries += 1
-        async with aclosing(super()._unordered(after_id, last_id)) as parts:
-            async for part in parts:
-                yield self._counted(part)
 
     async def _ids_between(self, after_id: int, last_id: int) -> list[Document]:
         self.queries += 1

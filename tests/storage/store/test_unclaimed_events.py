@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from hypothesis import given
@@ -24,13 +23,13 @@ class EventsInMemory(RawEvents):
         self._ids = sorted(ids)
         self.queries = self.most = 0
 
-    async def _unordered(self, after_id: int, last_id: int) -> AsyncGenerator[list[Document]]:
+    async def _between(self, after_id: int, last_id: int, at_most: int = 0) -> list[Document]:
         found: list[Document] = [
             {"u": u, "received_ns": -u} for u in self._ids if after_id < u <= last_id
         ]
         self.queries += 1
         self.most = max(self.most, len(found))
-        yield found
+        return found[:at_most]
 
 
 def found_in(events: EventsInMemory, claims: list[Claim]) -> list[int]:

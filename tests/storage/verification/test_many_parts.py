@@ -19,6 +19,7 @@ from orderbook_desktop.core.witness import Witness
 from orderbook_desktop.storage.reading import ahead
 from orderbook_desktop.storage.store import checkpoints
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.patient_database import PatientDatabase
 from orderbook_desktop.storage.store.raw_events import RawEvents
 from orderbook_desktop.storage.store.recording_store import DatabaseStore
 from orderbook_desktop.storage.store.sealing import sealed
@@ -143,6 +144,21 @@ async def test_the_books_of_short_segments_are_read_once(
     monkeypatch.setattr(checkpoints, "_READ_AT_MOST", 10)
     assert (await proven(counted)).segments == 30
     assert counted.queries["checkpoints"] > 2 * 30
+
+
+async def test_a_command_s_database_proves_it_too(server: ServerThread, database: Database) -> None:
+    """It repeats reads, so it reads each answer as a whole."""
+    shelf, tape = Shelf(database), Tape()
+    for _ in range(20):
+        await shelf.put(tape, 2)
+        await list_up(database, tape, archived=False)
+    await shelf.write(tape.diffs(40))
+    patient = PatientDatabase(database.name)
+    patient.connect(server.dsn)
+    found = await verify(patient, _MARKET)
+    patient.close()
+    assert found.fault is None
+    assert (found.events, found.loose_events, found.unlisted_events) == (40, 40, 40)
 
 
 async def test_an_event_outside_all_segments_is_read_once(
