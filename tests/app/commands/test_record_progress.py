@@ -35,6 +35,7 @@ class Session:
     recording: bool = True
     paused: bool = False
     too_wide: str = ""
+    recorded_by: str = ""
 
     @property
     def live(self) -> SimpleNamespace:
@@ -166,6 +167,8 @@ def test_the_state_of_a_recording() -> None:
     assert state(Session(FeedState.SYNCING, Paced(1.0))) is RecordingState.WAITING
     assert state(Session(FeedState.SYNCING, too_wide="93.")) is RecordingState.TOO_WIDE
     assert state(Session(recording=False)) is RecordingState.STOPPED
+    elsewhere = Session(recording=False, recorded_by="another program")
+    assert state(elsewhere) is RecordingState.ELSEWHERE
 
 
 def test_the_rate_is_that_of_the_last_seconds() -> None:
