@@ -78,7 +78,7 @@ async def test_an_answer_to_head_has_the_headers_of_the_whole_answer(
     server: WebServer, path: str
 ) -> None:
     # Over a socket: an answer with a body would shift the next answer.
-    async with httpx.AsyncClient(base_url=server.address, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=server.address, trust_env=False, timeout=60) as client:
         head, whole = await client.head(path), await client.get(path)
     assert (head.status_code, head.content) == (whole.status_code, b"")
     for changing in ("date", "content-length"):
@@ -166,7 +166,7 @@ async def test_status_lists_the_followed_symbols_with_their_viewers(
     async with (
         asyncio.timeout(60),
         watching(server.port, "/stream?symbol=ETH/USDT") as viewer,
-        httpx.AsyncClient(base_url=server.address, trust_env=False) as client,
+        httpx.AsyncClient(base_url=server.address, trust_env=False, timeout=60) as client,
     ):
         await viewer.message()
         status = StatusAnswer.model_validate(await _json(client, "/api/status"))
@@ -209,7 +209,7 @@ async def test_status_lists_pinned_symbols_without_viewers(
     server: WebServer, library: HandLibrary
 ) -> None:
     server.follow(["ethusdt", "BTC/USDT"])
-    async with httpx.AsyncClient(base_url=server.address, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=server.address, trust_env=False, timeout=60) as client:
         status = StatusAnswer.model_validate(await _json(client, "/api/status"))
     assert [(one.symbol, one.lastUpdateId, one.viewers) for one in status.symbols] == [
         ("ETH/USDT", 10, 0),

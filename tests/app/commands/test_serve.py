@@ -146,7 +146,9 @@ async def test_the_command_serves_until_it_is_stopped(settings: Settings) -> Non
         match = re.search(r"http://\S+:(\d+)/\?token=([\w-]+)", line)
         assert match is not None
         port, token = match.groups()
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as asker:
+        async with httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60
+        ) as asker:
             assert (await asker.get("/api/book")).status_code == 401
             book: Any = {"bids": []}
             while not book["bids"]:
