@@ -153,10 +153,13 @@ def _own_page(chromium: Browser, **options: Any) -> Iterator[Page]:
 
 @contextmanager
 def _shared_page(chromium: Browser) -> Iterator[Page]:
-    """Lend the page that the tests use in turn, and empty it after that."""
-    context = chromium.contexts[0] if chromium.contexts else chromium.new_context()
-    page = context.pages[0] if context.pages else context.new_page()
-    assert page.url == _EMPTY
+    """Lend the page that the tests use in turn, and empty it after that.
+
+    One that could not be emptied is not lent again.
+    """
+    pages = [page for context in chromium.contexts for page in context.pages]
+    empty = [page for page in pages if page.url == _EMPTY]
+    page = empty[0] if empty else chromium.new_context().new_page()
     page.mouse.move(0, 0)
     try:
         yield page
@@ -165,7 +168,7 @@ def _shared_page(chromium: Browser) -> Iterator[Page]:
         # An empty page has no storage.
         with suppress(Error):
             page.evaluate("() => { localStorage.clear(); sessionStorage.clear(); }")
-        context.clear_cookies()
+        page.context.clear_cookies()
         page.goto(_EMPTY)
 
 
