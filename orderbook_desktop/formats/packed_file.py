@@ -56,6 +56,15 @@ KINDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "segments": ("start_id", "last_id", "from_ms", "to_ms"),
     }
 )
+# By kind, the numbers in whose order the rows are; no two rows have the same.
+_ORDERS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "chunks": ("segment", "start_id"),
+        "books": ("segment", "update_id"),
+        "witnesses": ("update_id",),
+        "segments": (),
+    }
+)
 # A document of a database has at most 16 MiB.
 _RECORD_AT_MOST: Final = 17 << 20
 # More than seven years of minutes.
@@ -358,6 +367,8 @@ class PackedFile:
         follow = rows["offset"][:-1] + rows["length"][:-1] == rows["offset"][1:]
         if not follow.all() or not rows["length"].all():
             raise self._damaged(f"the records of {what} do not follow each other")
+        if not _are_in_order(rows, _ORDERS[kind]):
+            raise self._damaged(f"the rows of {what} are not in order")
         return rows
 
     def _read(self, offset: int, length: int, what: str, at_most: int) -> bytes:
@@ -381,6 +392,17 @@ class PackedFile:
 
     def _damaged(self, reason: str) -> DamagedPackedFile:
         return DamagedPackedFile(self.path, reason)
+
+
+def _are_in_order(rows: Rows, names: tuple[str, ...]) -> bool:
+    """Whether each row has higher numbers than the one before it."""
+    is_same = np.ones(max(0, len(rows) - 1), dtype=bool)
+    for name in names:
+        before, after = rows[name][:-1], rows[name][1:]
+        if (is_same & (after < before)).any():
+            return False
+        is_same &= after == before
+    return not names or not is_same.any()
 
 
 def _text(market: str) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import aclosing, contextmanager
 from pathlib import Path
 
 from orderbook_desktop.core.archive.rows import LevelRows, RowStream
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.witness import Witness
-from orderbook_desktop.formats.packed_file import PackedFile
+from orderbook_desktop.formats.packed_file import KINDS, PackedFile, PackedWriter
 from orderbook_desktop.storage.exports.packed_file import PackedMarket, PackJob, pack
 from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.store.database import Database
@@ -67,6 +67,30 @@ async def packed(
     symbols = {market: market for market in markets or (MARKET,)}
     job = PackJob(symbols, path, from_ms, to_ms, replace=True)
     return await pack(database, job, lambda *_: None)
+
+
+Rows = dict[str, list[tuple[tuple[int, ...], bytes]]]
+
+
+def rebuilt(path: Path, other: Path, change: Callable[[Rows], object]) -> None:
+    """Write a packed file with other rows and records, whose checksums are right."""
+    with PackedFile(path) as file, other.open("wb") as out:
+        writer = PackedWriter(out, file.schema)
+        for market in file.markets:
+            rows: Rows = {
+                kind: [
+                    (tuple(int(row[name]) for name in names), file.record(row))
+                    for row in file.rows(market, kind)
+                ]
+                for kind, names in KINDS.items()
+            }
+            change(rows)
+            writer.begin(market)
+            for kind, some in rows.items():
+                for numbers, record in some:
+                    writer.add(kind, numbers, record)
+            writer.end()
+        writer.close()
 
 
 async def rows_of(

@@ -51,6 +51,7 @@ from orderbook_desktop.system.tasks import in_thread, to_its_end
 # What was written has so long to be undone after a cancellation; the next import undoes the rest.
 _UNDO_S: Final = 0.3
 _AT_ONCE: Final = 50
+_LAST_MINUTE: Final = 1 << 48
 _FOLLOWED: Final = "What comes next was there already."
 
 
@@ -173,8 +174,15 @@ class _Unpacking:
         self._done, self._total = 0, sum(one.segment.event_count for one in segments)
         for stored in segments:
             await self._compare_segment(stored, recorded)
-        for run in await self._file.bookless(market):
+        runs = await self._file.bookless(market)
+        for run in runs:
             await self._compare_run(run, recorded)
+        await self._check_witnesses(market)
+        known = {stored.id for stored in segments} | {run.id for run in runs}
+        strays = await self._file.stray_chunks(market, known, 0, _LAST_MINUTE)
+        if strays or await self._file.stray_books(market, known):
+            reason = f"a part of {market} belongs to a segment that is not in it"
+            raise DamagedPackedFile(self._file.file.path, reason)
 
     async def _compare_segment(self, stored: StoredSegment, recorded: _Recorded) -> None:
         segment = stored.segment
@@ -184,13 +192,9 @@ class _Unpacking:
                 await self._check(chunk, recorded, stored.id)
                 self._done += chunk.header.coverage.event_count
                 self._progress(f"Comparing {segment.market}", self._done, self._total)
-        found = whole.segment()
-        is_whole = found is not None and (
-            (found.segment.event_count, found.archived_bytes)
-            == (segment.event_count, stored.archived_bytes)
-        )
-        if not is_whole or not stored.intact:
-            raise DamagedPackedFile(self._file.file.path, f"its segment {stored.id} is not whole")
+        if not stored.intact or not _is_whole(stored, whole.segment()):
+            raise self._not_whole(stored.id)
+        await self._check_books(stored)
         lacking = recorded.lacking(segment.snapshot_id, segment.last_id)
         for after_id, until_id in lacking:
             span = Span(
@@ -199,6 +203,34 @@ class _Unpacking:
             )
             key = await self._free_key(stored.id, f"{stored.id}:{after_id}:{until_id}")
             self._stretches.append(_Stretch(stored, span, key))
+
+    def _not_whole(self, segment_id: str) -> DamagedPackedFile:
+        return DamagedPackedFile(self._file.file.path, f"its segment {segment_id} is not whole")
+
+    async def _check_books(self, stored: StoredSegment) -> None:
+        """Raise if a book of a segment can't be read, or the one it begins with is missing."""
+        ids = _whole_numbers(await self._file.book_keys(stored.id))
+        if stored.has_base and stored.segment.snapshot_id not in ids:
+            raise self._not_whole(stored.id)
+        for start in range(0, len(ids), _AT_ONCE):
+            keys = {book_key(stored.id, at): at for at in ids[start : start + _AT_ONCE]}
+            for key, book in (await self._file.books(list(keys))).items():
+                is_base = stored.has_base and keys[key] == stored.segment.snapshot_id
+                is_right = book.segment_id == stored.id and book.is_base is is_base
+                if not is_right or not book.is_as_written:
+                    raise self._not_whole(stored.id)
+                await in_thread(book.unpack)
+
+    async def _check_witnesses(self, market: str) -> None:
+        """Raise if a witness can't be read."""
+        keys = [key for _, key in await self._file.witness_keys(market)]
+        for start in range(0, len(keys), _AT_ONCE):
+            found = await self._file.witnesses(keys[start : start + _AT_ONCE])
+            for key, stored in found.items():
+                snapshot = (await in_thread(stored.unpack)).snapshot
+                if key != f"{snapshot.market}:{snapshot.last_update_id}":
+                    reason = f"its snapshot of the exchange {key} is another one"
+                    raise DamagedPackedFile(self._file.file.path, reason)
 
     async def _check(self, chunk: PackedChunk, recorded: _Recorded, segment_id: str) -> None:
         """Raise `UnpackConflict` if an event of `chunk` is stored with another text."""
@@ -221,9 +253,13 @@ class _Unpacking:
     async def _compare_run(self, run: BooklessRun, recorded: _Recorded) -> None:
         stored = await self._file.chunk(run.id, run.stored.segment.snapshot_id)
         if stored is None or not run.stored.intact:
-            raise DamagedPackedFile(self._file.file.path, f"its segment {run.id} is not whole")
+            raise self._not_whole(run.id)
         chunk = await in_thread(stored.packed)
         events = await loose_events(chunk)
+        ids = tuple(sorted(event.final_id for event in events))
+        archived = run.stored.archived_id, run.stored.archived_events, run.stored.archived_bytes
+        if ids != run.ids or archived != (ids[-1], len(ids), len(chunk.data)):
+            raise self._not_whole(run.id)
         texts = await recorded.texts(events) if await recorded.may_have(chunk) else {}
         for event in events:
             if texts.get(event.final_id, event.payload) != event.payload:
@@ -236,8 +272,7 @@ class _Unpacking:
             chunk = await in_thread(proven_loose, left)
         digest = hashlib.blake2b(chunk.data, digest_size=8).hexdigest()
         key = await self._free_key(run.id, f"{run.id}:{digest}")
-        ids = tuple(map(StoredIds.of, left))
-        self._loose.append(_Loose(key, run.stored.origin, chunk, ids))
+        self._loose.append(_Loose(key, run.stored.origin, chunk, tuple(map(StoredIds.of, left))))
 
     async def _free_key(self, key: str, other: str) -> str:
         """Return the id `key` of a segment, or one made of `other` if it is taken."""
@@ -279,11 +314,8 @@ class _Unpacking:
             reason = f"its segment {part.stored.id} lacks events"
             raise DamagedPackedFile(self._file.file.path, reason)
         begin, end = segment.segment.snapshot_id, segment.segment.last_id
-        ids = [
-            update_id
-            for update_id, _ in await self._file.book_keys(part.stored.id)
-            if isinstance(update_id, int) and begin <= update_id <= end
-        ]
+        found = _whole_numbers(await self._file.book_keys(part.stored.id))
+        ids = [update_id for update_id in found if begin <= update_id <= end]
         for start in range(0, len(ids), _AT_ONCE):
             wanted = [book_key(part.stored.id, at) for at in ids[start : start + _AT_ONCE]]
             for book in (await self._file.books(wanted)).values():
@@ -299,6 +331,19 @@ class _Unpacking:
         for start in range(0, len(keys), _AT_ONCE):
             for witness in (await self._file.witnesses(keys[start : start + _AT_ONCE])).values():
                 await self._witnesses.put_record(await in_thread(witness.record))
+
+
+def _whole_numbers(keys: Iterable[tuple[object, object]]) -> list[int]:
+    return [update_id for update_id, _ in keys if isinstance(update_id, int)]
+
+
+def _is_whole(stored: StoredSegment, found: ImportedSegment | None) -> bool:
+    """Whether the chunks of a segment, which make up `found`, are those that it names."""
+    if found is None:
+        return False
+    segment, events = stored.segment, found.segment.event_count
+    named = stored.archived_id, segment.event_count, stored.archived_events, stored.archived_bytes
+    return named == (segment.last_id, events, events, found.archived_bytes)
 
 
 class _Recorded:

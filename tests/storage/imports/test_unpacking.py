@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from orderbook_desktop.core.errors import KnownError
@@ -19,13 +20,16 @@ from orderbook_desktop.storage.retention.removal import Span, remove
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.import_journal import ImportBusy, ImportJournal, settle_imports
 from orderbook_desktop.storage.store.packed_store import PackedStore
+from orderbook_desktop.storage.store.sealing import canonical_bytes
 from orderbook_desktop.storage.verification.verification import verify
 from tests.storage.archive_fixtures import FragileDatabase, Killed, archiver_of
 from tests.storage.packed_fixtures import (
     MARKET,
+    Rows,
     opened,
     packed,
     payloads_of,
+    rebuilt,
     record_all_kinds,
     rows_of,
 )
@@ -38,7 +42,7 @@ from tests.storage.recording_fixtures import (
     all_of,
     running,
 )
-from tests.storage.shelf import Shelf
+from tests.storage.shelf import Shelf, resealed
 
 _COLLECTIONS = ("segments", "depth_chunks", "depth_events", "checkpoints", "witnesses", "meta")
 
@@ -266,6 +270,54 @@ async def test_killed_at_any_call_it_is_whole_or_absent(
     finally:
         fragile.close()
     assert outcomes == {False, True}
+
+
+def _segment(**fields: object) -> Callable[[Rows], None]:
+    """Change fields of the first segment, and seal it."""
+
+    def change(rows: Rows) -> None:
+        numbers, record = rows["segments"][0]
+        document = resealed(msgspec.msgpack.decode(record) | fields)
+        rows["segments"][0] = numbers, canonical_bytes(document)
+
+    return change
+
+
+_LIES: dict[str, Callable[[Rows], object]] = {
+    "a chunk is missing": lambda rows: rows["chunks"].pop(1),
+    "the last chunk is missing": lambda rows: rows["chunks"].pop(),
+    "a chunk is there twice": lambda rows: rows["chunks"].insert(1, rows["chunks"][0]),
+    "a chunk is of no segment": lambda rows: rows["chunks"].append(
+        ((99, *rows["chunks"][-1][0][1:]), rows["chunks"][-1][1])
+    ),
+    "chunks are exchanged": lambda rows: rows["chunks"].reverse(),
+    "a first book is missing": lambda rows: rows["books"].pop(0),
+    "a book is no document": lambda rows: rows["books"].__setitem__(0, (rows["books"][0][0], b"x")),
+    "a witness is no document": lambda rows: rows["witnesses"].__setitem__(
+        0, (rows["witnesses"][0][0], b"\x80")
+    ),
+    "a segment is missing": lambda rows: rows["segments"].pop(0),
+    "a segment is there twice": lambda rows: rows["segments"].append(rows["segments"][0]),
+    "more events than there are": _segment(event_count=41, archived_events=41),
+    "more bytes than there are": _segment(archived_bytes=1),
+    "of another market": _segment(market="ETHUSDT"),
+    "not archived": _segment(archived_id=0),
+    "without its book": _segment(book=False),
+    "an id that is no text": _segment(_id=5),
+}
+
+
+async def test_a_file_that_contradicts_itself_is_refused(
+    database: Database, other: Database, tmp_path: Path
+) -> None:
+    await record_all_kinds(other)
+    await packed(other, tmp_path / "a.obd")
+    for lie, change in _LIES.items():
+        rebuilt(tmp_path / "a.obd", tmp_path / "b.obd", change)
+        with pytest.raises(KnownError) as raised:
+            await unpacked(database, tmp_path / "b.obd")
+        assert str(raised.value).isprintable(), lie
+    assert not any(map((await documents_of(database)).get, _COLLECTIONS[:-1]))
 
 
 async def test_a_file_that_lies_is_refused(
