@@ -36,6 +36,7 @@ from orderbook_desktop.core.recording_status import RecordingState, RecordingSta
 from orderbook_desktop.gui.dialogs.browser_panel import BrowserPanel
 from orderbook_desktop.gui.dialogs.gap_list import GapList
 from orderbook_desktop.gui.dialogs.help import About, KeyList
+from orderbook_desktop.gui.dialogs.packed_file import PackedFileView
 from orderbook_desktop.gui.dialogs.question import Answer, Question
 from orderbook_desktop.gui.dialogs.recordings import RecordingManager
 from orderbook_desktop.gui.dialogs.space_dialog import SpaceDialog
@@ -43,6 +44,7 @@ from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.theme import Appearance, contrast
 from orderbook_desktop.gui.window import menus
 from orderbook_desktop.gui.window.main_window import MainWindow
+from tests.gui.dialogs.test_packed_file import contents
 from tests.gui.fake_desk import BTC, NOW_NS, FakeDesk, MovingMarket
 from tests.gui.fake_storage import FakeStorage
 from tests.gui.fake_switch import ON, TAKEN, FakeSwitch
@@ -128,6 +130,14 @@ def _removal(window: MainWindow) -> QDialog:
     return question
 
 
+def _packed(window: MainWindow) -> QDialog:
+    """Open the view of a packed file."""
+    before = _visible(window)
+    window.dialogs.show_packed(contents(2, 0))
+    (view,) = _visible(window) - before
+    return view
+
+
 DIALOGS: dict[str, Callable[[MainWindow], QDialog]] = {
     "keys": lambda window: _opened(window, menus.SHOW_KEYS.text),
     "about": lambda window: _opened(window, menus.SHOW_ABOUT.text),
@@ -136,6 +146,7 @@ DIALOGS: dict[str, Callable[[MainWindow], QDialog]] = {
     "recordings": lambda window: _opened(window, menus.MANAGE.text),
     "gaps": lambda window: _opened(window, menus.SHOW_GAPS.text),
     "removal": _removal,
+    "packed file": _packed,
 }
 EACH_DIALOG = pytest.mark.parametrize("name", list(DIALOGS))
 
@@ -158,7 +169,8 @@ def test_each_dialog_of_the_program_is_looked_at_here() -> None:
     ]
     bases = {node.name: {ast.unparse(base) for base in node.bases} for node in classes}
     assert [name for name, of in bases.items() if "QDialog" in of] == ["Dialog"]
-    known = {About, KeyList, BrowserPanel, RecordingManager, SpaceDialog, GapList, Question}
+    of_files = {RecordingManager, SpaceDialog, GapList, PackedFileView}
+    known = {About, KeyList, BrowserPanel, Question} | of_files
     dialogs = {name for name, of in bases.items() if of & {"Dialog", "_HelpDialog"}}
     assert dialogs == {kind.__name__ for kind in known} | {"_HelpDialog"}
 
@@ -260,7 +272,7 @@ class TestReturnAndEscape:
         qtbot.waitUntil(lambda: not dialog.isVisible())
         assert (desk.commands, switch.commands) == ([], [])
 
-    @pytest.mark.parametrize("name", ["keys", "about", "gaps"])
+    @pytest.mark.parametrize("name", ["keys", "about", "gaps", "packed file"])
     def test_return_closes_what_only_tells(
         self, whole: MainWindow, qtbot: QtBot, name: str
     ) -> None:
