@@ -7,31 +7,13 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
-from msgspec import Struct
-
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.symbols import split_symbol
+from orderbook_desktop.desk.settings import FollowTimes
 from orderbook_desktop.engine.engine import Engine
 from orderbook_desktop.engine.market_session import MarketSession
 from orderbook_desktop.storage.failures import is_driver_failure
 from orderbook_desktop.storage.store.recorder_states import OtherRecorder, OtherRecorders
-
-
-class FollowTimes(Struct, frozen=True):
-    """How soon a program notices what other programs record, in seconds.
-
-    It looks every `look_again_s`, and a look may take `look_within_s`. While a look takes longer,
-    or the database is away, the program records what it does not know to be recorded. It gives way
-    to a program that goes on recording beside it for `patience_s`. That is longer than such a
-    program needs to give way itself.
-    """
-
-    look_again_s: float = 2.0
-    look_within_s: float = 3.0
-    patience_s: float = 12.0
-
-
-FOLLOW_TIMES = FollowTimes()
 
 
 class OtherPrograms:

@@ -12,7 +12,8 @@ from msgspec.structs import replace
 
 from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
 from orderbook_desktop.core.symbols import split_symbol
-from orderbook_desktop.desk.other_programs import FOLLOW_TIMES, FollowTimes, OtherPrograms
+from orderbook_desktop.desk.other_programs import OtherPrograms
+from orderbook_desktop.desk.settings import FOLLOW_TIMES, FollowTimes
 from orderbook_desktop.engine.engine import Engine
 from orderbook_desktop.engine.market_session import MarketLease, MarketSession
 from orderbook_desktop.engine.recording_meter import RecordingMeter

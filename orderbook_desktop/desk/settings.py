@@ -8,7 +8,6 @@ from typing import Final, Protocol, Self
 from msgspec import Struct
 
 from orderbook_desktop.core.disk import Retention
-from orderbook_desktop.desk.other_programs import FOLLOW_TIMES, FollowTimes
 from orderbook_desktop.engine.settings import ENGINE_TIMES, EngineSettings, EngineTimes
 
 
@@ -55,6 +54,23 @@ class DemoTimes(Struct, frozen=True):
 
 
 DEMO_TIMES: Final = DemoTimes()
+
+
+class FollowTimes(Struct, frozen=True):
+    """How soon a program notices what other programs record, in seconds.
+
+    It looks every `look_again_s`, and a look may take `look_within_s`. While a look takes longer,
+    or the database is away, the program records what it does not know to be recorded. It gives way
+    to a program that goes on recording beside it for `patience_s`. That is longer than such a
+    program needs to give way itself.
+    """
+
+    look_again_s: float = 2.0
+    look_within_s: float = 3.0
+    patience_s: float = 12.0
+
+
+FOLLOW_TIMES: Final = FollowTimes()
 
 
 class DeskTimes(Struct, frozen=True):

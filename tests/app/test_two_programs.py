@@ -22,7 +22,7 @@ from orderbook_desktop.core.recording_status import RecordingState
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.status import FeedState, SourceKind, badge_for
 from orderbook_desktop.desk.desk import LiveDesk
-from orderbook_desktop.desk.other_programs import FollowTimes
+from orderbook_desktop.desk.settings import FollowTimes
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.window.main_window import MainWindow
 from orderbook_desktop.gui.window.menus import HERE_TOO

@@ -19,8 +19,7 @@ from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.core.units import Scale
 from orderbook_desktop.desk import desk as desk_module
 from orderbook_desktop.desk.desk import LiveDesk
-from orderbook_desktop.desk.other_programs import FollowTimes
-from orderbook_desktop.desk.settings import DeskTimes
+from orderbook_desktop.desk.settings import DeskTimes, FollowTimes
 from orderbook_desktop.exchange.local import SyntheticSource
 from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.server.server import DatabaseServer
