@@ -28,6 +28,7 @@ from orderbook_desktop.gui.window.main_window import MainWindow
 from orderbook_desktop.gui.window.menus import HERE_TOO
 from orderbook_desktop.storage.reading.recording import Recording, summaries
 from orderbook_desktop.storage.recorder.recovery import CrashWatch
+from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.verification.verification import verify
 from orderbook_desktop.system.steady_clock import steady_ns
 from tests.app.conftest import NOWHERE
@@ -208,7 +209,9 @@ async def test_a_window_shows_what_another_program_records(
         assert desk.recording.counts.events == 0
         await recorder.end()
         # Another run of it is a new segment, after a gap that the window must not bridge.
-        last = desk.source.look().book.last_update_id
+        async with a_database(*shared) as database:
+            (first_run,) = await Recording(database, "BTCUSDT").segments()
+        last = first_run.segment.last_id
         await recorder.start()
         await _until(lambda: _follows(desk, last))
         # Until it is known how old the book is, it is not synced, and can't become stale.
@@ -244,7 +247,10 @@ async def test_a_window_leaves_a_recording_to_another_program_until_that_ends(
         assert window.top_bar.record_button.toolTip().startswith(f"Recorded by {who}. ")
         # The other symbol is recorded here, and the first one is left to the other program again.
         desk.select_symbol("ETH/USDT")
-        await _until(lambda: desk.recording.counts.events > 0)
+        # Events that wait for the first book are counted, too.
+        await _until(lambda: desk.recording.state is RecordingState.RECORDING)
+        waited_for = desk.recording.counts.events
+        await _until(lambda: desk.recording.counts.events > waited_for + 2)
         desk.select_symbol("BTC/USDT")
         assert _is_elsewhere(desk, recorder)
         assert desk.recording.counts.events == 0
@@ -296,7 +302,9 @@ async def test_a_symbol_is_recorded_here_too_and_that_is_remembered(
                     await _until(lambda: _is_elsewhere(desk, recorder))
         async with _recording(settings, shared, tmp_path / "window", qapp) as (_, desk):
             assert desk.here_too == ("BTC/USDT",)
-            await _until(lambda: desk.recording.counts.events > 5)
+            await _until(lambda: desk.recording.state is RecordingState.RECORDING)
+            async with a_database(*shared) as database:
+                await _until_stored(database, recorder, desk.recording.counts.first_id)
             # The other one is killed amid it: nothing is missing.
             await recorder.kill()
             known = desk.recording.counts.events
@@ -309,6 +317,13 @@ async def test_a_symbol_is_recorded_here_too_and_that_is_remembered(
         (last,) = [gap for gap in summary.healed if gap.cause is GapCause.CRASH]
         assert last.by == f"another recorder (process {os.getpid()})"
         assert (await verify(database, "BTCUSDT")).holds
+
+
+async def _until_stored(database: Database, recorder: HeadlessRecorder, update_id: int) -> None:
+    """Wait until the running segment of `recorder` is stored up to `update_id`."""
+    running = {"end_cause": None, "owner.pid": recorder.pid, "last_id": {"$gte": update_id}}
+    while await database.collection("segments").find_one(running) is None:
+        await asyncio.sleep(0.05)
 
 
 def _switch_here_too(window: MainWindow) -> None:
