@@ -18,7 +18,8 @@ from orderbook_desktop.system.tasks import ending
 
 _T = TypeVar("_T")
 _STOPPED: Final = 1
-_END_WITHIN_S: Final = 0.7
+# The rest of a second is for a busy machine, and for the end of the process.
+_END_WITHIN_S: Final = 0.55
 
 
 class Interrupted(KnownError):
