@@ -24,6 +24,8 @@ _NO_FAULTS = {
     "engine/book_feed.py: %s: no snapshot: %s",
     # The book is as it was, and the exchange is asked again; its refusal is a warning.
     "engine/book_feed.py: %s: the book is not known any deeper: %s",
+    # The person who opened the file is told.
+    "app/window.py: a packed file can't be shown: %s",
     # Reading on, or `verify`, reports the damage.
     "storage/reading/joined_answers.py: %s: an answer can't be joined: %s",
     "storage/reading/recording.py: %s: it is not known how deep a book is known: %s",

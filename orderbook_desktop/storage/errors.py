@@ -44,6 +44,8 @@
         ├── DamagedRecording        what is damaged can't be packed (packed_file.py)
         ├── RecordingFault          verification found a fault (segment_proof.py)
         ├── StillRecorded           what is removed is in use (removal.py)
+        ├── NoSuchImport            no import has an id that begins so (removal.py)
+        ├── AmbiguousImport         the ids of several imports begin so (removal.py)
         ├── NotRecorded             no process records the market (change_stream.py)
         ├── RecordingUnreadable     the recorded book can't be read (change_stream.py)
         └── DatabaseFailed          the database failed during a command (failures.py)

@@ -110,9 +110,15 @@ class Deadline:
     It is off again when the context ends.
     """
 
-    def __init__(self, within_s: float, end_now: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        within_s: float,
+        end_now: Callable[[], object],
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._within_s = within_s
         self._end_now = end_now
+        self._now = now
         self._begin, self._begun = socket.socketpair()
         self._begin.setblocking(False)
         threading.Thread(target=self._watch, name="deadline", daemon=True).start()
@@ -137,8 +143,8 @@ class Deadline:
         with self._begun, suppress(ConnectionError):
             if not self._begun.recv(1):
                 return
-            end = time.monotonic() + self._within_s
-            while (left := end - time.monotonic()) > 0:
+            end = self._now() + self._within_s
+            while (left := end - self._now()) > 0:
                 self._begun.settimeout(left)
                 with suppress(TimeoutError):
                     if not self._begun.recv(64):

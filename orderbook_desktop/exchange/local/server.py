@@ -180,14 +180,14 @@ class LocalExchange:
     def _url_host(self) -> str:
         return f"[{self._host}]" if ":" in self._host else self._host
 
-    def inject(self, fault: Fault) -> None:
+    def inject(self, fault: Fault, now_ns: Callable[[], int] = time.time_ns) -> None:
         """Let `fault` happen: at once if it is of connections, else at the next occasion."""
         if fault.kind in _STRIKES:
             self._hub.strike(fault)
         elif fault.kind is FaultKind.REFUSE:
             self._door.shut(fault)
         elif fault.kind is FaultKind.FORGET:
-            before_ms = time.time_ns() // 1_000_000 - round(fault.seconds * 1000)
+            before_ms = now_ns() // 1_000_000 - round(fault.seconds * 1000)
             count = self._tapes.forget(before_ms, fault.symbol.upper())
             self.fault_board.note(fault, fault.symbol, f"{count} trades")
         else:
