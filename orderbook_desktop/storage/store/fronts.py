@@ -16,7 +16,7 @@ from orderbook_desktop.storage.store.schema import SEGMENTS, Document
 from orderbook_desktop.storage.store.segment_documents import (
     StoredIds,
     StoredSegment,
-    progress_fields,
+    grown_fields,
 )
 from orderbook_desktop.storage.store.segments import change_segment
 
@@ -120,7 +120,7 @@ async def extend(database: Database, stored: StoredSegment, events: Sequence[Sto
     }
 
     def changes(_: Document) -> Document:
-        return progress_fields(longer, back_ms, stored.cut_events) | {"to_archive": True}
+        return grown_fields(stored, longer, back_ms) | {"to_archive": True}
 
     return await change_segment(database, known, changes)
 

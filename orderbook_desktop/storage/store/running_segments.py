@@ -16,8 +16,8 @@ from orderbook_desktop.storage.store.segment_documents import (
     StoredSegment,
     archive_document,
     front_document,
+    grown_fields,
     progress_document,
-    progress_fields,
     stored_segment,
 )
 from orderbook_desktop.storage.store.segments import change_segment
@@ -104,10 +104,7 @@ class RunningSegments:
         `back_ms` is None if it is not known. Return false, and change nothing, if its recorder has
         written a heartbeat meanwhile, or another process has closed it.
         """
-        changes = progress_fields(after, back_ms, before.cut_events)
-        if not before.segment.event_count + before.cut_events:
-            # Once it has events, only retention changes its front.
-            changes |= {"first_id": after.first_id, "first_time": after.first_event_ms}
+        changes = grown_fields(before, after, back_ms)
         query = {"_id": running.id, "end_cause": None, "alive_ms": running.beat}
         return await change_segment(self._database, query, lambda _: changes)
 

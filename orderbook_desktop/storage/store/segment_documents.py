@@ -223,6 +223,18 @@ def progress_fields(segment: Segment, back_ms: int | None, cut_events: int = 0) 
     }
 
 
+def grown_fields(before: StoredSegment, after: Segment, back_ms: int | None) -> Document:
+    """Return the fields that change, without a seal, as a segment gets more events, or its end.
+
+    It is stored as `before`. Its front has the first event as soon as there is one; from then on
+    only retention changes it.
+    """
+    changes = progress_fields(after, back_ms, before.cut_events)
+    if not before.segment.event_count + before.cut_events:
+        changes |= {"first_id": after.first_id, "first_time": after.first_event_ms}
+    return changes
+
+
 def archive_document(key: str, archived_id: int, events: int = 0, size: int = 0) -> Document:
     """Return the archive of a segment, which reaches to `archived_id`. See the module."""
     archive: Document = {

@@ -216,6 +216,32 @@ async def test_events_without_a_book_lead_from_one_segment_to_the_next(
 
 
 @GAP
+async def test_a_segment_without_an_event_begins_with_the_first_that_it_gets(
+    database: Database, pair: Pair
+) -> None:
+    """Its book, an answer of the exchange, has no time of its own."""
+    await pair.both(20)
+    pair.cut(0)
+    pair.cut(1)
+    pair.tape.diffs(3)
+    pair.again(0)
+    pair.cut(0)
+    pair.feeds[1] = HandFeed(pair.recorders[1].sink(pair.tape.market))
+    await pair.some(7, 1)
+    pair.feeds[1].snapshot(pair.tape.snapshot())
+    await pair.some(30, 1)
+    pair.feeds[1].broken(GapCause.USER)
+    await until_stored(database, 1, end_cause="user")
+    for _ in range(2):
+        await archive_all(database)
+        found = await verify(database, "BTCUSDT")
+        assert found.fault is None
+        (gap,) = found.timeline.gaps
+        assert gap.from_ms < gap.to_ms
+        assert (found.events, found.loose_events) == (len(pair.sent), 0)
+
+
+@GAP
 async def test_a_book_that_was_wrong_is_not_continued(database: Database, pair: Pair) -> None:
     await pair.both(20)
     for feed in pair.feeds:
