@@ -5,6 +5,7 @@ Source: Binance Spot API, "Aggregate Trade Streams" and "Compressed/Aggregate tr
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from decimal import Decimal
@@ -14,13 +15,15 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from orderbook_desktop.core.errors import InexactValue, MalformedMessage
+from orderbook_desktop.core.units import format_units, parse_units
 from orderbook_desktop.exchange.local.source import StreamEvent
 
 TRADE: Final = "trade"
 AGGREGATED: Final = "aggTrade"
 
-# Of each market: some hours of a busy one.
-_KEPT_AT_MOST: Final = 200_000
+# Of each market: an hour of a busy one.
+_KEPT_AT_MOST: Final = 50_000
 
 
 class AggregatedTrade(Struct, frozen=True):
@@ -134,27 +137,39 @@ def _continues(known: AggregatedTrade, trade: _TradeEvent) -> bool:
 
 
 class TradeTape:
-    """The newest aggregated trades of one market, in the order of their ids."""
+    """The newest aggregated trades of one market, in the order of their ids.
+
+    A trade takes some fifty bytes: a market may run for days. One whose price or quantity does not
+    fit into 64 bits in units of 10^-8 is not kept.
+    """
 
     def __init__(self, kept_at_most: int = _KEPT_AT_MOST) -> None:
         self._kept_at_most = kept_at_most
-        self._trades: list[AggregatedTrade] = []
+        self._ids, self._times_ms = array("q"), array("q")
+        # Five numbers of each trade: price, quantity, first id, last id, and whether it was sold.
+        self._others = array("q")
         self._forgotten_id = 0
 
     def add(self, trade: AggregatedTrade) -> None:
         """Add a trade that follows the others; an earlier id is left out."""
-        if self._trades and trade.id <= self._trades[-1].id:
+        if self._ids and trade.id <= self._ids[-1]:
             return
-        self._trades.append(trade)
-        if len(self._trades) >= 2 * self._kept_at_most:
-            del self._trades[: self._kept_at_most]
+        try:
+            units = parse_units(trade.price), parse_units(trade.quantity)
+        except (InexactValue, MalformedMessage):
+            return
+        self._ids.append(trade.id)
+        self._times_ms.append(trade.time_ms)
+        self._others.extend((*units, trade.first_id, trade.last_id, trade.is_sold))
+        if len(self._ids) >= 2 * self._kept_at_most:
+            self._drop(self._kept_at_most)
 
     def forget(self, before_ms: int) -> int:
         """Serve no trade from before `before_ms` any more; return how many these are."""
-        gone = bisect_left(self._trades, before_ms, key=lambda trade: trade.time_ms)
+        gone = bisect_left(self._times_ms, before_ms)
         if gone:
-            self._forgotten_id = self._trades[gone - 1].id
-        del self._trades[:gone]
+            self._forgotten_id = self._ids[gone - 1]
+        self._drop(gone)
         return gone
 
     def has_forgotten(self, trade_id: int) -> bool:
@@ -163,24 +178,33 @@ class TradeTape:
 
     def since_id(self, from_id: int, limit: int) -> list[AggregatedTrade]:
         """Return the first trades from the id `from_id` on, `limit` at most."""
-        first = bisect_left(self._trades, from_id, key=lambda trade: trade.id)
-        return self._trades[first : first + limit]
+        first = bisect_left(self._ids, from_id)
+        return self._between(first, first + limit)
 
     def between(self, from_ms: int | None, to_ms: int | None, limit: int) -> list[AggregatedTrade]:
         """Return the trades of a time, both ends included, `limit` at most.
 
         These are the first ones if the time has a beginning, else the last ones.
         """
-
-        def time_ms(trade: AggregatedTrade) -> int:
-            return trade.time_ms
-
-        trades = self._trades
-        end = len(trades) if to_ms is None else bisect_right(trades, to_ms, key=time_ms)
+        end = len(self._ids) if to_ms is None else bisect_right(self._times_ms, to_ms)
         if from_ms is None:
-            return trades[max(0, end - limit) : end]
-        first = bisect_left(trades, from_ms, key=time_ms)
-        return trades[first : min(first + limit, end)]
+            return self._between(max(0, end - limit), end)
+        first = bisect_left(self._times_ms, from_ms)
+        return self._between(first, min(first + limit, end))
+
+    def _between(self, begin: int, end: int) -> list[AggregatedTrade]:
+        trades = []
+        for at in range(begin, min(end, len(self._ids))):
+            price, quantity, first_id, last_id, is_sold = self._others[5 * at : 5 * at + 5]
+            texts = format_units(price), format_units(quantity)
+            time_ms = self._times_ms[at]
+            trades.append(
+                AggregatedTrade(self._ids[at], *texts, first_id, last_id, time_ms, bool(is_sold))
+            )
+        return trades
+
+    def _drop(self, count: int) -> None:
+        del self._ids[:count], self._times_ms[:count], self._others[: 5 * count]
 
 
 class TradeTapes:

@@ -134,7 +134,7 @@ def test_ids_of_a_market_that_slept_jump() -> None:
 def _tape(ids: Iterable[int], kept_at_most: int = 100) -> TradeTape:
     tape = TradeTape(kept_at_most)
     for trade_id in ids:
-        tape.add(AggregatedTrade(trade_id, "1", "1", trade_id, trade_id, trade_id * 10, False))
+        tape.add(AggregatedTrade(trade_id, "1.5", "0.1", trade_id, trade_id, trade_id * 10, False))
     return tape
 
 
@@ -152,6 +152,14 @@ def test_a_tape_is_asked_by_id_and_by_time() -> None:
     assert _ids(tape.between(20, None, 2)) == [2, 3]
     assert _ids(tape.between(None, 30, 2)) == [2, 3]
     assert _ids(tape.between(51, 59, 9)) == []
+
+
+def test_a_tape_gives_back_what_it_took_but_no_value_of_more_than_64_bits() -> None:
+    tape = TradeTape()
+    kept = AggregatedTrade(1, "61837.63000000", "0.02000000", 5, 8, 1_723_161_255_342, True)
+    tape.add(kept)
+    tape.add(AggregatedTrade(2, "0.00000001", "93000000000.00000000", 9, 9, 1, False))
+    assert tape.since_id(0, 5) == [kept]
 
 
 def test_a_tape_forgets() -> None:
