@@ -119,8 +119,31 @@ def _on_qt(config: pytest.Config, item: pytest.Item) -> bool:
     return not _QT_FOLDERS.isdisjoint(item.path.relative_to(config.rootpath).parts)
 
 
+class _QtLoop(qasync.QEventLoop):  # type: ignore[misc] # it has no types
+    """Qasync's loop, which lets no event happen while it rests.
+
+    Its own `run_until_complete` does so once at its end: a task of a fixture, due just then, would
+    find that no loop runs.
+    """
+
+    def run_until_complete(self, future: Any) -> Any:
+        """Run until `future` is done; return its result."""
+        task = asyncio.ensure_future(future, loop=self)
+
+        def stop(_task: object) -> None:
+            self.stop()
+
+        task.add_done_callback(stop)
+        try:
+            self.run_forever()
+        finally:
+            task.remove_done_callback(stop)
+        assert task.done(), "the loop was stopped before"
+        return task.result()
+
+
 def _qt_loop() -> asyncio.AbstractEventLoop:
-    loop: asyncio.AbstractEventLoop = qasync.QEventLoop(QApplication.instance())
+    loop: asyncio.AbstractEventLoop = _QtLoop(QApplication.instance())
     _qt_loops.add(loop)
     return loop
 
