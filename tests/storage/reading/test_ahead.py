@@ -1,4 +1,4 @@
-"""Raw events are read before they are needed, by whoever reads on."""
+"""Raw events are read before a reader that reads on needs them."""
 
 from __future__ import annotations
 
