@@ -144,10 +144,10 @@ class FileOpener(QObject):
         await self._jobs.close()
 
 
-async def _show(
-    application: QApplication, settings: Settings, times: ProgramTimes, options: _Options
-) -> None:
-    preferences = Preferences(window_memory(settings))
+def _first_program(
+    settings: Settings, times: ProgramTimes, preferences: Preferences, *, demo: bool
+) -> tuple[Settings, Program]:
+    """Return the settings with what the window remembers, and the program that uses them."""
     fixed_connections = settings.given("connections") and settings.connections > 0
     settings = with_remembered_retention(settings, preferences)
     if not fixed_connections:
@@ -157,10 +157,18 @@ async def _show(
         recordings=first_recordings(preferences),
         here_too=first_here_too(preferences),
         fixed_connections=fixed_connections,
-        demo=options.demo,
+        demo=demo,
         current_log=current_log,
         times=times.desk,
     )
+    return settings, program
+
+
+async def _show(
+    application: QApplication, settings: Settings, times: ProgramTimes, options: _Options
+) -> None:
+    preferences = Preferences(window_memory(settings))
+    settings, program = _first_program(settings, times, preferences, demo=options.demo)
     desk = _first_desk(program, settings, preferences)
     view = BrowserView(library_of_desk(desk), web_options(settings))
     browsers = BrowserViewSwitch(view, program.report_bug)
