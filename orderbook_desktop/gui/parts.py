@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from PySide6.QtCore import (
     QAbstractTableModel,
+    QEvent,
     QModelIndex,
     QObject,
     QPersistentModelIndex,
     QSize,
     Qt,
 )
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QDialog,
@@ -88,6 +90,48 @@ def set_up_rows(table: QTableView) -> None:
     rows.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
     rows.setDefaultSectionSize(table.fontMetrics().height() + 10)
     table.horizontalHeader().setHighlightSections(False)
+
+
+class ColumnTable(QTableView):
+    """A table of rows, one of which can be selected; in a narrow window it scrolls.
+
+    Each column is as wide as its text in `widest`. The last one takes the rest, if that is more.
+    """
+
+    def __init__(
+        self, model: QAbstractTableModel, widest: Sequence[str], name: str, parent: QWidget
+    ) -> None:
+        super().__init__(parent)
+        self._widest = widest
+        self.setModel(model)
+        self.setAccessibleName(name)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self._measure()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 (Qt's name)
+        """Give the last column the room that is left, but never less than it needs."""
+        super().resizeEvent(event)
+        self._widen_last()
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802 (Qt's name)
+        """Use a changed font."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.FontChange:
+            self._measure()
+            self._widen_last()
+
+    def _measure(self) -> None:
+        set_up_rows(self)
+        metrics = self.fontMetrics()
+        for place, widest in enumerate(self._widest):
+            width = metrics.horizontalAdvance(widest) + 26
+            self.horizontalHeader().resizeSection(place, width)
+        self._last_width = width
+
+    def _widen_last(self) -> None:
+        columns, last = self.horizontalHeader(), len(self._widest) - 1
+        others = columns.length() - columns.sectionSize(last)
+        columns.resizeSection(last, max(self._last_width, self.viewport().width() - others))
 
 
 def text_label(parent: QWidget, name: str = "") -> QLabel:

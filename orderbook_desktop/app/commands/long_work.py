@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from orderbook_desktop.app.early_end import EndAtOnce
-from orderbook_desktop.app.process.stopping import Deadline, Workers, stop_on_signals
+from orderbook_desktop.app.process.stopping import Deadline, Workers, do_nothing, stop_on_signals
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.system.tasks import ending
 
@@ -49,7 +49,7 @@ def run_interruptibly(
     """
     with EndAtOnce(_STOPPED, f"Stopped; {what}.") as request:
         with ExitStack() as stack:
-            begin = _nothing
+            begin = do_nothing
             if within_s is not None:
                 begin = stack.enter_context(Deadline(within_s, request.end_now)).begin
             result = asyncio.run(_run(work, what, request, done, begin))
@@ -76,10 +76,6 @@ async def _run(
         if done:
             request.code, request.sentence = 0, f"Stopped; {done}."
     return result
-
-
-def _nothing() -> None:
-    """Begin no deadline."""
 
 
 class WorkProgress:

@@ -30,13 +30,13 @@ _log = logging.getLogger(__name__)
 _PATIENCE_S: Final = 0.15
 
 
-def _nothing() -> None:
-    pass
+def do_nothing() -> None:
+    """Do nothing on a request to end."""
 
 
 @contextmanager
 def stop_on_signals(
-    stop: asyncio.Event, at_once: Callable[[], object] = _nothing
+    stop: asyncio.Event, at_once: Callable[[], object] = do_nothing
 ) -> Iterator[None]:
     """Set `stop` on a request to end while the context lasts; enter it in the loop's thread.
 

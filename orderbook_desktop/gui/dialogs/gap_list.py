@@ -6,13 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from msgspec import Struct
-from PySide6.QtCore import QEvent, QObject, QSize, Qt, QTimer
-from PySide6.QtGui import QHideEvent, QResizeEvent, QShowEvent
+from PySide6.QtCore import QObject, QSize, Qt, QTimer
+from PySide6.QtGui import QHideEvent, QShowEvent
 from PySide6.QtWidgets import (
-    QAbstractItemView,
     QHBoxLayout,
     QStackedWidget,
-    QTableView,
     QVBoxLayout,
     QWidget,
 )
@@ -25,10 +23,10 @@ from orderbook_desktop.core.timeline import Gap
 from orderbook_desktop.gui.parts import (
     NO_PARENT,
     ColumnModel,
+    ColumnTable,
     Dialog,
     ModelIndex,
     push_button,
-    set_up_rows,
     size_on_screen,
     text_label,
 )
@@ -77,6 +75,9 @@ _COLUMNS: Final = (
 )
 
 
+_WIDEST: Final = tuple(max(column.widest, column.heading, key=len) for column in _COLUMNS)
+
+
 class GapModel(ColumnModel):
     """One row for each gap, the newest first. Texts are made when they are asked for."""
 
@@ -121,41 +122,11 @@ class GapModel(ColumnModel):
         return None
 
 
-class GapTable(QTableView):
-    """The table of the gaps; in a narrow window it scrolls, so that each cause can be read."""
+class GapTable(ColumnTable):
+    """The table of the gaps."""
 
     def __init__(self, model: GapModel, parent: QWidget) -> None:
-        super().__init__(parent)
-        self.setModel(model)
-        self.setAccessibleName("Gaps")
-        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self._measure()
-
-    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 (Qt's name)
-        """Give the last column the room that is left, but never less than it needs."""
-        super().resizeEvent(event)
-        self._widen_last()
-
-    def changeEvent(self, event: QEvent) -> None:  # noqa: N802 (Qt's name)
-        """Use a changed font."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.FontChange:
-            self._measure()
-            self._widen_last()
-
-    def _measure(self) -> None:
-        set_up_rows(self)
-        metrics = self.fontMetrics()
-        for place, column in enumerate(_COLUMNS):
-            widest = max(column.widest, column.heading, key=len)
-            width = metrics.horizontalAdvance(widest) + 26
-            self.horizontalHeader().resizeSection(place, width)
-        self._last_width = width
-
-    def _widen_last(self) -> None:
-        columns, last = self.horizontalHeader(), len(_COLUMNS) - 1
-        others = columns.length() - columns.sectionSize(last)
-        columns.resizeSection(last, max(self._last_width, self.viewport().width() - others))
+        super().__init__(model, _WIDEST, "Gaps", parent)
 
 
 class GapList(Dialog):

@@ -6,12 +6,9 @@ from collections.abc import Callable
 from typing import Final
 
 from msgspec import Struct
-from PySide6.QtCore import QEvent, QItemSelection, QObject, QSize, Qt
+from PySide6.QtCore import QItemSelection, QObject, QSize, Qt
 from PySide6.QtWidgets import (
-    QAbstractItemView,
     QHBoxLayout,
-    QHeaderView,
-    QTableView,
     QVBoxLayout,
     QWidget,
 )
@@ -26,10 +23,10 @@ from orderbook_desktop.gui.dialogs.gap_list import GapModel, GapTable
 from orderbook_desktop.gui.parts import (
     NO_PARENT,
     ColumnModel,
+    ColumnTable,
     Dialog,
     ModelIndex,
     push_button,
-    set_up_rows,
     size_on_screen,
     text_label,
 )
@@ -71,6 +68,9 @@ _COLUMNS: Final = (
     _Column("Gaps", lambda recording: f"{len(recording.timeline.gaps):,}", "99,999", True),
     _Column("Size", lambda recording: bytes_text(recording.stored_bytes), "999.9 MB", True),
 )
+
+
+_WIDEST: Final = tuple(max(column.widest, column.heading, key=len) for column in _COLUMNS)
 
 
 class PackedModel(ColumnModel):
@@ -118,17 +118,13 @@ class PackedFileView(Dialog):
         self.setObjectName("packedFile")
         self.headline = text_label(self, "packedHeadline")
         self.model = PackedModel(self)
-        self.table = QTableView(self)
-        self.table.setModel(self.model)
-        self.table.setAccessibleName("Recordings in the file")
-        self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.table = ColumnTable(self.model, _WIDEST, "Recordings in the file", self)
         self.table.selectionModel().selectionChanged.connect(self._selected)
         self.gap_headline = text_label(self, "packedGaps")
         self.gap_model = GapModel(self)
         self.gap_table = GapTable(self.gap_model, self)
         self.close_button = push_button(self, "Close", self.reject)
         self.close_button.setDefault(True)
-        self._measure()
         self._lay_out()
 
     def show_contents(self, contents: PackedContents) -> None:
@@ -148,12 +144,6 @@ class PackedFileView(Dialog):
             self._show_gaps(None)
         self.table.setFocus()
 
-    def changeEvent(self, event: QEvent) -> None:  # noqa: N802 (Qt's name)
-        """Use a changed font."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.FontChange:
-            self._measure()
-
     def _selected(self, _new: QItemSelection, _old: QItemSelection) -> None:
         rows = self.table.selectionModel().selectedRows()
         self._show_gaps(self.model.recording(rows[0].row()) if rows else None)
@@ -171,15 +161,6 @@ class PackedFileView(Dialog):
             self.gap_headline.setText(
                 f"{recording.symbol}: every second of the recording is covered."
             )
-
-    def _measure(self) -> None:
-        set_up_rows(self.table)
-        metrics, columns = self.table.fontMetrics(), self.table.horizontalHeader()
-        for place, column in enumerate(_COLUMNS):
-            widest = max(column.widest, column.heading, key=len)
-            columns.resizeSection(place, metrics.horizontalAdvance(widest) + 26)
-        columns.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
-        columns.setStretchLastSection(True)
 
     def _lay_out(self) -> None:
         bottom = QHBoxLayout()
