@@ -26,9 +26,7 @@ async def ending(*jobs: asyncio.Future[Any]) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        for job in jobs:
-            job.cancel()
-        await asyncio.gather(*jobs, return_exceptions=True)
+        await end_tasks(*jobs)
 
 
 async def in_thread(work: Callable[_P, _T], *arguments: _P.args, **options: _P.kwargs) -> _T:
@@ -39,6 +37,13 @@ async def in_thread(work: Callable[_P, _T], *arguments: _P.args, **options: _P.k
     except asyncio.CancelledError:
         await asyncio.wait({running})
         raise
+
+
+async def end_tasks(*tasks: asyncio.Future[Any]) -> None:
+    """Cancel `tasks`, and return when they have ended."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def to_its_end(work: Coroutine[Any, Any, None]) -> None:
@@ -74,8 +79,7 @@ async def one_ahead(parts: AsyncGenerator[_T]) -> AsyncGenerator[_T]:
             coming = asyncio.create_task(_following(parts), name="one ahead")
             yield part[0]
     finally:
-        coming.cancel()
-        await asyncio.gather(coming, return_exceptions=True)
+        await end_tasks(coming)
         await parts.aclose()
 
 
@@ -113,10 +117,7 @@ class Jobs:
 
     async def close(self) -> None:
         """Cancel the running tasks, and return when they have ended."""
-        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(*self._tasks - {asyncio.current_task()})
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -19,6 +19,7 @@ from orderbook_desktop.core.archive import minute_of
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.storage.store.recording_store import SegmentStore, StoredChunk
 from orderbook_desktop.storage.store.segment_documents import StoredSegment
+from orderbook_desktop.system.tasks import end_tasks
 
 # SecantusDB takes a time that grows with the square of the number of keys in a query.
 _KEYS_AT_MOST: Final = 50
@@ -247,5 +248,4 @@ class RawAhead:
 
 async def _ended(task: asyncio.Task[Any] | None) -> None:
     if task is not None:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await end_tasks(task)
