@@ -20,7 +20,7 @@ from orderbook_desktop.engine.view_source import ViewSource
 from orderbook_desktop.exchange.errors import RegionBlocked, UnknownSymbol
 from orderbook_desktop.storage.recorder.market_sink import MarketSink
 from orderbook_desktop.storage.recorder.recorder import Recorder
-from orderbook_desktop.system.tasks import Jobs
+from orderbook_desktop.system.tasks import Jobs, end_tasks
 
 # The recorded book can be read within milliseconds of being written, so the first delay is short.
 _RECORDED_FIRST_DELAY_S: Final = 0.05
@@ -219,9 +219,7 @@ class MarketSession:
         """Stop recording and following."""
         self.set_recording(wanted=False)
         runs = list(self._runs)
-        for run in runs:
-            run.cancel()
-        await asyncio.gather(*runs, return_exceptions=True)
+        await end_tasks(*runs)
 
 
 class MarketLease:

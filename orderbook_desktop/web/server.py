@@ -20,6 +20,7 @@ import uvicorn
 
 from orderbook_desktop.core.library import BookLibrary
 from orderbook_desktop.system.ports import holder_of_port
+from orderbook_desktop.system.tasks import end_tasks
 from orderbook_desktop.web.application import create_app
 from orderbook_desktop.web.connection import BoundedConnection, bounded_by
 from orderbook_desktop.web.errors import CannotServe, PortTaken
@@ -119,9 +120,7 @@ class WebServer:
         serving, *others = self._tasks
         await asyncio.gather(serving, return_exceptions=True)
         _hang_up(_connections(self._server))
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        await end_tasks(*others)
         self._server = self._hub = None
         self._tasks = []
 

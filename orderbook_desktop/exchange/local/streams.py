@@ -28,6 +28,7 @@ from orderbook_desktop.exchange.local.faults import (
     Mangle,
 )
 from orderbook_desktop.exchange.local.source import StreamEvent
+from orderbook_desktop.system.tasks import end_tasks
 
 _log = logging.getLogger(__name__)
 
@@ -147,9 +148,7 @@ class StreamHub:
             timer.cancel()
         self._timers.clear()
         farewells = list(self._farewells)
-        for farewell in farewells:
-            farewell.cancel()
-        await asyncio.gather(*farewells, return_exceptions=True)
+        await end_tasks(*farewells)
 
     def _struck(self, connection: int) -> Collection[ServerConnection]:
         """Return the connections that a fault of `connection` concerns (see `Fault`)."""

@@ -37,7 +37,7 @@ from orderbook_desktop.storage.store.import_journal import (
 )
 from orderbook_desktop.storage.store.segment_documents import StoredIds, bookless_segment
 from orderbook_desktop.system.attempts import Attempts
-from orderbook_desktop.system.tasks import in_thread, to_its_end
+from orderbook_desktop.system.tasks import end_tasks, in_thread, to_its_end
 
 _log = logging.getLogger(__name__)
 
@@ -394,8 +394,7 @@ class _Writer:
         try:
             await asyncio.wait({self._last_write})
         finally:
-            self._last_write.cancel()
-            await asyncio.gather(self._last_write, return_exceptions=True)
+            await end_tasks(self._last_write)
 
     def _report(self, step: Step, total: int) -> None:
         self._done += 1

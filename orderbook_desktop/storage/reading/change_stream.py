@@ -32,6 +32,7 @@ from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.raw_events import NewEvent, RawEvents, watch_events
 from orderbook_desktop.storage.store.recording_store import DatabaseStore
 from orderbook_desktop.system.bounded_queue import BoundedQueue
+from orderbook_desktop.system.tasks import end_tasks
 
 _log = logging.getLogger(__name__)
 
@@ -95,8 +96,7 @@ class RecordedStreams:
             # It closes its cursor on the server, which may not answer.
             await asyncio.wait({tail}, timeout=_CLOSE_WITHIN_S)
         finally:
-            tail.cancel()
-            await asyncio.gather(tail, return_exceptions=True)
+            await end_tasks(tail)
 
     async def _follow(self) -> None:
         """Read the change stream until cancelled, and resume it after each failure."""

@@ -29,7 +29,7 @@ from orderbook_desktop.storage.recorder.pending import (
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.event_documents import Insert
 from orderbook_desktop.storage.store.event_writer import Outcome, UnstorableAmong
-from orderbook_desktop.system.tasks import set_within
+from orderbook_desktop.system.tasks import end_tasks, set_within
 
 _log = logging.getLogger(__name__)
 
@@ -194,9 +194,7 @@ class Recorder:
             if jobs:
                 await self._finish(jobs, timeout_s)
         finally:
-            for job in jobs:
-                job.cancel()
-            await asyncio.gather(*jobs, return_exceptions=True)
+            await end_tasks(*jobs)
         if self.waiting:
             _log.error("%d events could not be written before the end", self.waiting)
 

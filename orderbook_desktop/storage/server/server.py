@@ -43,6 +43,7 @@ from orderbook_desktop.storage.server.start_failures import until_moved_aside
 from orderbook_desktop.storage.server.times import SERVER_TIMES, ServerTimes
 from orderbook_desktop.system.attempts import Attempts, RetryWait
 from orderbook_desktop.system.private_files import private_data_folder, private_folder
+from orderbook_desktop.system.tasks import end_tasks
 
 __all__ = ["DatabaseServer", "ServerKind", "ServerState", "redacted_dsn"]
 
@@ -215,8 +216,7 @@ class DatabaseServer:
         """Stop our child and return when it has ended. Another copy's server keeps running."""
         try:
             if self._keeper is not None:
-                self._keeper.cancel()
-                await asyncio.gather(self._keeper, return_exceptions=True)
+                await end_tasks(self._keeper)
         finally:
             self._keeper = None
             await self._stop_ours()
