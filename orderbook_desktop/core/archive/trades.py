@@ -1,0 +1,346 @@
+"""Chunks of trades: an unbroken run of aggregated trades as columns, byte for byte.
+
+A chunk can be read without any other data. Trades are kept in the order of their ids. Every column
+is a row of whole numbers (`archive.tokens`) with one number per trade, except the times of sending
+and receipt, which a repaired trade does not have. A trade whose text is spelt as the exchange
+spells it is made of its numbers again; the text of any other is kept as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Final, NamedTuple
+
+import msgspec
+import numpy as np
+
+from orderbook_desktop.core.archive.chunk import MILLISECONDS
+from orderbook_desktop.core.archive.lanes import fitting
+from orderbook_desktop.core.archive.tokens import (
+    BoolArray,
+    Column,
+    read_signed,
+    read_unsigned,
+    write_signed,
+    write_unsigned,
+)
+from orderbook_desktop.core.errors import BugError, DamagedChunk
+from orderbook_desktop.core.levels import EMPTY, Int64Array, fitting_exponent
+from orderbook_desktop.core.trades import Trade, decode_repaired, decode_trade
+from orderbook_desktop.core.units import DEFAULT_EXPONENT, Scale, format_units, parse_units
+
+TRADES_VERSION: Final = 1
+_NS_A_MS: Final = 1_000_000
+_FIELDS: Final = '"a":{},"p":"{}","q":"{}","f":{},"l":{},"T":{},"m":{},"M":true}}'
+_EVENT: Final = '{{"e":"aggTrade","E":{},"s":"{}",' + _FIELDS
+_ROW: Final = "{{" + _FIELDS
+
+
+class TradeHeader(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """What a chunk of trades covers, and how its numbers are scaled.
+
+    `first_id` is the id of its first trade, and `first_part` that of the first part of it.
+    `from_ms` is the time of its first trade, in `unit`s, `least_ms` and `greatest_ms` the
+    earliest and the latest of all. Prices are units of 10^-`price_exponent` and multiples of
+    `price_step`, quantities units of 10^-`quantity_exponent` and multiples of `quantity_step`.
+
+    Of the trades that were received: `first_received_ns` is when the first one was, and
+    `least_delay_ns` the least time from a trade's sending to its receipt. `by_delay` says which of
+    two ways the column of receive times is written in.
+    """
+
+    schema_version: int
+    market: str
+    count: int
+    first_id: int
+    first_part: int
+    from_ms: int
+    least_ms: int
+    greatest_ms: int
+    price_exponent: int
+    quantity_exponent: int
+    price_step: int
+    quantity_step: int
+    first_received_ns: int
+    least_delay_ns: int
+    by_delay: bool
+    unit: str = MILLISECONDS
+
+
+class TradeColumns(msgspec.Struct, frozen=True, array_like=True):
+    """The columns of a chunk of trades.
+
+    `part_steps` is `first_part` less the last part of the trade before, less 1; `part_spans` how
+    many more parts there are. `times` is the time since the trade before. `prices` is the
+    difference from the last price of the same side, in steps, `quantities` is in steps. `sold` and
+    `repaired` are bits. `sent` is the time from trade to sending. `received` is the time since the
+    trade before was received, or, if `by_delay`, from sending to receipt, less `least_delay_ns`.
+    `odd` lists the trades that are not spelt canonically; `lengths` and `texts` have their texts.
+    """
+
+    part_steps: Column
+    part_spans: Column
+    times: Column
+    prices: Column
+    quantities: Column
+    sold: Column
+    repaired: Column
+    sent: Column
+    received: Column
+    odd: Column
+    lengths: Column
+    texts: Column
+
+
+class TradeChunk(msgspec.Struct, frozen=True, array_like=True):
+    """A chunk of trades ready to be packed, or unpacked and ready to be decoded."""
+
+    header: TradeHeader
+    columns: TradeColumns
+
+
+class TradeArrays(NamedTuple):
+    """Trades as arrays of one length, in the order of their ids.
+
+    `ids`, `first_parts` and `last_parts` are those of `core.trades.Trade`. `times_ms`, `sent_ms`
+    and `received_ns` are since the epoch; the last two are 0 for repaired trades. `prices` and
+    `quantities` are units of a `Scale`. `sold` is whether the taker sold.
+    """
+
+    ids: Int64Array
+    first_parts: Int64Array
+    last_parts: Int64Array
+    times_ms: Int64Array
+    sent_ms: Int64Array
+    received_ns: Int64Array
+    prices: Int64Array
+    quantities: Int64Array
+    sold: BoolArray
+    repaired: BoolArray
+
+
+def encode_trades(trades: Sequence[Trade]) -> TradeChunk:
+    """Return the chunk of `trades`, of one market and with ids that go on without a hole.
+
+    Raises `InexactValue` where no scale holds all their prices, or all their quantities.
+    """
+    if not trades:
+        raise BugError("a chunk without trades")
+    for before, trade in pairwise(trades):
+        if trade.market != before.market or trade.trade_id != before.trade_id + 1:
+            raise BugError(f"trade {trade.trade_id} does not follow {before.trade_id}")
+    arrays, scale = _arrays_of(trades)
+    heard = (~arrays.repaired).nonzero()[0]
+    sent_ms, received_ns = arrays.sent_ms[heard], arrays.received_ns[heard]
+    delays = received_ns - sent_ms * _NS_A_MS
+    least_delay_ns = int(delays.min()) if len(heard) else 0
+    first_received_ns = int(received_ns[0]) if len(heard) else 0
+    by_step = write_signed(np.diff(received_ns, prepend=first_received_ns))
+    by_delay = write_unsigned(delays - least_delay_ns)
+    is_by_delay = len(by_delay.bits) < len(by_step.bits)
+    price_step, quantity_step = _step(arrays.prices), _step(arrays.quantities)
+    header = TradeHeader(
+        schema_version=TRADES_VERSION,
+        market=trades[0].market,
+        count=len(trades),
+        first_id=trades[0].trade_id,
+        first_part=trades[0].first_part,
+        from_ms=int(arrays.times_ms[0]),
+        least_ms=int(arrays.times_ms.min()),
+        greatest_ms=int(arrays.times_ms.max()),
+        price_exponent=scale.price,
+        quantity_exponent=scale.quantity,
+        price_step=price_step,
+        quantity_step=quantity_step,
+        first_received_ns=first_received_ns,
+        least_delay_ns=least_delay_ns,
+        by_delay=is_by_delay,
+    )
+    spelt = _spelt(arrays, scale, header.market)
+    odd = [at for at, trade in enumerate(trades) if trade.payload != spelt[at]]
+    odd_places: Int64Array = np.array(odd, dtype=np.int64)
+    texts = [trades[at].payload for at in odd]
+    expected = np.concatenate(([header.first_part], arrays.last_parts[:-1] + 1))
+    return TradeChunk(
+        header,
+        TradeColumns(
+            write_signed(arrays.first_parts - expected),
+            write_unsigned(arrays.last_parts - arrays.first_parts),
+            write_signed(np.diff(arrays.times_ms, prepend=header.from_ms)),
+            write_signed(_price_steps(arrays.prices // price_step, arrays.sold)),
+            write_unsigned(arrays.quantities // quantity_step),
+            _write_bits(arrays.sold),
+            _write_bits(arrays.repaired),
+            write_signed(sent_ms - arrays.times_ms[heard]),
+            by_delay if is_by_delay else by_step,
+            write_unsigned(np.diff(odd_places, prepend=0)),
+            write_unsigned(np.array([len(text) for text in texts], dtype=np.int64)),
+            Column(b"".join(texts)),
+        ),
+    )
+
+
+class DecodedTrades(msgspec.Struct, frozen=True, eq=False):
+    """What a chunk of trades holds. Its arrays must not be written to."""
+
+    header: TradeHeader
+    arrays: TradeArrays
+    odd_payloads: dict[int, bytes]
+
+    @property
+    def scale(self) -> Scale:
+        """What unit prices and quantities are in."""
+        return Scale(self.header.price_exponent, self.header.quantity_exponent)
+
+    def payloads(self) -> list[bytes]:
+        """Return the text of each trade, as it was sent."""
+        texts = _spelt(self.arrays, self.scale, self.header.market)
+        for at, text in self.odd_payloads.items():
+            texts[at] = text
+        return texts
+
+    def trades(self) -> list[Trade]:
+        """Return the trades, equal in every field. Raises `MalformedMessage` if one is damaged."""
+        market = self.header.market
+        heard = zip(self.arrays.repaired.tolist(), self.arrays.received_ns.tolist(), strict=True)
+        return [
+            decode_repaired(payload, market) if repaired else decode_trade(payload, received_ns)
+            for payload, (repaired, received_ns) in zip(self.payloads(), heard, strict=True)
+        ]
+
+
+def decode_trades(chunk: TradeChunk) -> DecodedTrades:
+    """Return what `chunk` holds. Raises `DamagedChunk` where it contradicts itself."""
+    header, columns = chunk.header, chunk.columns
+    count = header.count
+    if header.schema_version != TRADES_VERSION or header.unit != MILLISECONDS:
+        raise DamagedChunk(f"trades of the version {header.schema_version}, in {header.unit}")
+    spans = fitting(read_unsigned(columns.part_spans), count)
+    steps = fitting(read_signed(columns.part_steps), count)
+    last_parts = (steps + spans + 1).cumsum() + header.first_part - 1
+    times_ms = fitting(read_signed(columns.times), count).cumsum() + header.from_ms
+    sold, repaired = _read_bits(columns.sold, count), _read_bits(columns.repaired, count)
+    heard = (~repaired).nonzero()[0]
+    sent_ms, received_ns = np.zeros((2, count), dtype=np.int64)
+    sent_ms[heard] = fitting(read_signed(columns.sent), len(heard)) + times_ms[heard]
+    received_ns[heard] = _received(header, columns.received, sent_ms[heard])
+    prices = _prices_of(fitting(read_signed(columns.prices), count), sold)
+    quantities = fitting(read_unsigned(columns.quantities), count)
+    arrays = TradeArrays(
+        np.arange(header.first_id, header.first_id + count),
+        last_parts - spans,
+        last_parts,
+        times_ms,
+        sent_ms,
+        received_ns,
+        prices * header.price_step,
+        quantities * header.quantity_step,
+        sold,
+        repaired,
+    )
+    return DecodedTrades(header, arrays, _odd_payloads(columns, count))
+
+
+def _arrays_of(trades: Sequence[Trade]) -> tuple[TradeArrays, Scale]:
+    prices, price_exponent = _units_of([trade.price for trade in trades])
+    quantities, quantity_exponent = _units_of([trade.quantity for trade in trades])
+
+    def numbers(values: list[int]) -> Int64Array:
+        return np.array(values, dtype=np.int64)
+
+    arrays = TradeArrays(
+        numbers([trade.trade_id for trade in trades]),
+        numbers([trade.first_part for trade in trades]),
+        numbers([trade.last_part for trade in trades]),
+        numbers([trade.event_ms for trade in trades]),
+        numbers([trade.sent_ms for trade in trades]),
+        numbers([trade.received_ns for trade in trades]),
+        prices,
+        quantities,
+        np.array([trade.is_sold for trade in trades], dtype=np.bool_),
+        np.array([trade.is_repaired for trade in trades], dtype=np.bool_),
+    )
+    return arrays, Scale(price_exponent, quantity_exponent)
+
+
+def _units_of(texts: list[str]) -> tuple[Int64Array, int]:
+    """Return decimals in the units of an exponent that holds them all, and the exponent."""
+    exponent = fitting_exponent(texts, EMPTY, DEFAULT_EXPONENT)
+    units = [parse_units(text, exponent) for text in texts]
+    return np.array(units, dtype=np.int64), exponent
+
+
+def _step(values: Int64Array) -> int:
+    """Return the largest number that all `values` are multiples of."""
+    return int(np.gcd.reduce(values)) or 1
+
+
+def _price_steps(prices: Int64Array, sold: BoolArray) -> Int64Array:
+    """Return the difference of each price from the last one of the same side, at first from 0."""
+    steps = np.empty_like(prices)
+    for side in (sold, ~sold):
+        steps[side] = np.diff(prices[side], prepend=0)
+    return steps
+
+
+def _prices_of(steps: Int64Array, sold: BoolArray) -> Int64Array:
+    """Undo `_price_steps`."""
+    prices = np.empty_like(steps)
+    for side in (sold, ~sold):
+        prices[side] = steps[side].cumsum()
+    return prices
+
+
+def _write_bits(flags: BoolArray) -> Column:
+    """Return the column of flags: their bits, or nothing where none is true."""
+    return Column(np.packbits(flags).tobytes() if flags.any() else b"")
+
+
+def _read_bits(column: Column, count: int) -> BoolArray:
+    if not column.tokens:
+        return np.zeros(count, dtype=np.bool_)
+    if len(column.tokens) != (count + 7) // 8:
+        raise DamagedChunk("flags do not fit their trades")
+    packed = np.frombuffer(column.tokens, dtype=np.uint8)
+    return np.unpackbits(packed, count=count).astype(np.bool_)
+
+
+def _received(header: TradeHeader, column: Column, sent_ms: Int64Array) -> Int64Array:
+    """Return when the trades that were sent at `sent_ms` were received (ns since the epoch)."""
+    if header.by_delay:
+        delays = fitting(read_unsigned(column), len(sent_ms)) + header.least_delay_ns
+        return sent_ms * _NS_A_MS + delays
+    return fitting(read_signed(column), len(sent_ms)).cumsum() + header.first_received_ns
+
+
+def _spelt(arrays: TradeArrays, scale: Scale, market: str) -> list[bytes]:
+    """Return the text of each trade as the exchange spells it: an event, or a row of an answer."""
+    columns = (
+        arrays.ids.tolist(),
+        [format_units(units, scale.price, DEFAULT_EXPONENT) for units in arrays.prices.tolist()],
+        [
+            format_units(units, scale.quantity, DEFAULT_EXPONENT)
+            for units in arrays.quantities.tolist()
+        ],
+        arrays.first_parts.tolist(),
+        arrays.last_parts.tolist(),
+        arrays.times_ms.tolist(),
+        ["true" if sold else "false" for sold in arrays.sold.tolist()],
+    )
+    sent = zip(arrays.repaired.tolist(), arrays.sent_ms.tolist(), strict=True)
+    return [
+        (_ROW.format(*fields) if repaired else _EVENT.format(sent_ms, market, *fields)).encode()
+        for (repaired, sent_ms), fields in zip(sent, zip(*columns, strict=True), strict=True)
+    ]
+
+
+def _odd_payloads(columns: TradeColumns, count: int) -> dict[int, bytes]:
+    """Return the texts that are stored as they were sent, by the index of their trade."""
+    odd = read_unsigned(columns.odd).cumsum().tolist()
+    ends = fitting(read_unsigned(columns.lengths), len(odd)).cumsum().tolist()
+    texts = columns.texts.tokens
+    if odd and not (ends[-1] == len(texts) and odd[0] >= 0 and odd[-1] < count):
+        raise DamagedChunk("texts that were kept do not fit their trades")
+    begins = [0, *ends][: len(ends)]
+    return {at: texts[begin:end] for at, begin, end in zip(odd, begins, ends, strict=True)}

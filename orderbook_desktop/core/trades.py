@@ -1,0 +1,151 @@
+"""Aggregated trades: their decoding from stream and REST, and how one continues another.
+
+Sources: Binance Spot API, "Aggregate Trade Streams" and "Compressed/Aggregate trades list".
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+from orderbook_desktop.core.depth_sync import may_follow
+from orderbook_desktop.core.errors import MalformedMessage
+from orderbook_desktop.core.event_times import in_ms
+from orderbook_desktop.core.events import WireInt, decoded
+from orderbook_desktop.core.streams import Continuity, StreamKind
+from orderbook_desktop.core.units import split_decimal
+
+_NS_A_MS: Final = 1_000_000
+# As text: a number of thousands of digits is no price.
+_Decimal = Annotated[str, msgspec.Meta(max_length=64)]
+
+
+class Trade(msgspec.Struct, frozen=True, gc=False):
+    """One aggregated trade: what a taker order traded at one price, with one maker or several.
+
+    `market` is the exchange's symbol, such as `BTCUSDT`. `trade_id` is `a`; the ids of aggregated
+    trades go on without a hole. `first_part` and `last_part` are `f` and `l`, the ids of the
+    exchange's own trades in it. `price` and `quantity` are decimal text, as sent. `is_sold` is
+    whether the taker sold. `event_ms` is when it was traded (`T`, ms since the epoch).
+
+    `sent_ms` is when the exchange sent it (`E`), and `received_ns` when it was received (ns since
+    the epoch); both are 0 for a trade that was asked for afterwards. `payload` is the JSON object
+    exactly as it was sent.
+    """
+
+    market: str
+    trade_id: int
+    first_part: int
+    last_part: int
+    price: str
+    quantity: str
+    is_sold: bool
+    event_ms: int
+    sent_ms: int
+    received_ns: int
+    payload: bytes
+
+    @property
+    def first_id(self) -> int:
+        """The id as a stream of any kind has it."""
+        return self.trade_id
+
+    @property
+    def final_id(self) -> int:
+        """The id as a stream of any kind has it."""
+        return self.trade_id
+
+    @property
+    def is_repaired(self) -> bool:
+        """Whether it was asked for afterwards, and so has no receive time of its own."""
+        return not self.received_ns
+
+
+class _Row(msgspec.Struct, gc=False):
+    """A trade in an answer of REST. `M` has no meaning, and may be left out."""
+
+    a: WireInt
+    p: _Decimal
+    q: _Decimal
+    f: WireInt
+    l: WireInt  # noqa: E741 (the exchange's name)
+    T: WireInt
+    m: bool
+
+
+class _Event(_Row, gc=False, kw_only=True):
+    """A trade of the stream."""
+
+    e: Literal["aggTrade"]
+    E: WireInt
+    s: str
+
+
+_event_decoder: Final = msgspec.json.Decoder(_Event)
+_row_decoder: Final = msgspec.json.Decoder(_Row)
+_WHAT: Final = "trade"
+
+
+def decode_trade(payload: bytes, received_ns: int = 0) -> Trade:
+    """Decode an `aggTrade` event; raise `MalformedMessage` if it is not a valid one."""
+    wire = decoded(_event_decoder, payload, _WHAT)
+    return _trade(wire, wire.s, in_ms(wire.E), received_ns, payload)
+
+
+def decode_repaired(payload: bytes, market: str) -> Trade:
+    """Decode one trade of an answer to `GET /api/v3/aggTrades`; raise `MalformedMessage`."""
+    return _trade(decoded(_row_decoder, payload, _WHAT), market, 0, 0, payload)
+
+
+def _trade(wire: _Row, market: str, sent_ms: int, received_ns: int, payload: bytes) -> Trade:
+    if wire.l < wire.f:
+        raise MalformedMessage(_WHAT, f"trade ids {wire.f}..{wire.l}", payload)
+    try:
+        is_nothing = not (_is_positive(wire.p) and _is_positive(wire.q))
+    except MalformedMessage as error:
+        raise MalformedMessage(_WHAT, error.reason, payload) from error
+    if is_nothing:
+        raise MalformedMessage(_WHAT, f"a quantity of {wire.q} at {wire.p}", payload)
+    return Trade(
+        *(market, wire.a, wire.f, wire.l, wire.p, wire.q, wire.m),
+        *(in_ms(wire.T), sent_ms, received_ns, payload),
+    )
+
+
+def _is_positive(text: str) -> bool:
+    whole, fraction = split_decimal(text)
+    return bool(whole.strip("0") or fraction)
+
+
+def parts_missing(known: Trade, trade: Trade) -> int:
+    """Return how many of the exchange's own trades lie between two aggregated ones in a row.
+
+    The exchange leaves out such trades itself, where the ids of the aggregated ones go on.
+    """
+    return max(0, trade.first_part - known.last_part - 1)
+
+
+def _continuity(known: Trade, trade: Trade) -> Continuity:
+    known_ms, now_ms = known.received_ns // _NS_A_MS, trade.received_ns // _NS_A_MS
+    if not may_follow(trade.trade_id, now_ms, known.trade_id, known_ms):
+        return Continuity.IMPLAUSIBLE
+    if trade.trade_id == known.trade_id + 1:
+        return Continuity.NEXT if trade.first_part > known.last_part else Continuity.IMPLAUSIBLE
+    if trade.trade_id > known.trade_id:
+        return Continuity.HOLE
+    parts = (trade.first_part, trade.last_part)
+    if trade.trade_id == known.trade_id and parts != (known.first_part, known.last_part):
+        return Continuity.IMPLAUSIBLE
+    return Continuity.OLD
+
+
+TRADE: Final = StreamKind(
+    name="trade",
+    channel="@aggTrade",
+    event_name="aggTrade",
+    id_name="trade id",
+    event=Trade,
+    decode=decode_trade,
+    continuity=_continuity,
+)
