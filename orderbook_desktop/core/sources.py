@@ -20,6 +20,7 @@ from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.status import FeedStatus
 from orderbook_desktop.core.streams import MarketEvent, Stream
+from orderbook_desktop.core.trades import Trade
 
 
 class StreamConnected(Struct, frozen=True):
@@ -96,6 +97,18 @@ class RecordingSink(Protocol):
 
     def broken(self, cause: GapCause, detail: str) -> None:
         """The segment, if one is open, ended with the last applied event."""
+        ...
+
+
+class TradeSink(Protocol):
+    """Takes the trades that a live feed receives, to record them. No method blocks or raises."""
+
+    def received(self, trade: Trade) -> None:
+        """Take a trade; after `broken` it may be any later one, else it has the next id."""
+        ...
+
+    def broken(self, cause: GapCause, detail: str) -> None:
+        """The unbroken stretch of ids, if there is one, ended with the last trade received."""
         ...
 
 
