@@ -23,6 +23,7 @@ _UNITS: Final = ((10, "seconds"), (16, "microseconds"), (19, "nanoseconds"))
 _find_time: Final = re.compile(rb'"E"\s*:\s*([0-9]{1,19})[^0-9]').search
 _HELD: Final = "Some events have impossible times; each gets the time of the event before it."
 _NS_A_MS: Final = 1_000_000
+US_A_MS: Final = 1_000
 # A slow network and a clock that is never set are off by less; a market is quiet for longer.
 _NEAR_MS: Final = 60_000
 _DAY_MS: Final = 86_400_000
@@ -47,6 +48,20 @@ def in_ms(time: int) -> int:
             return time // _NS_A_MS
         case _:
             return time
+
+
+def in_ms_and_us(time: int) -> tuple[int, int]:
+    """Return `in_ms` of `time`, and the microseconds that follow it."""
+    time_ms = in_ms(time)
+    if time_ms == time:
+        return time, 0
+    match len(str(time)):
+        case 16:
+            return time_ms, time % US_A_MS
+        case 19:
+            return time_ms, time % _NS_A_MS // US_A_MS
+        case _:
+            return time_ms, 0
 
 
 def unit_of(time: int) -> str:

@@ -11,12 +11,16 @@ import msgspec
 
 from orderbook_desktop.core.depth_sync import may_follow
 from orderbook_desktop.core.errors import MalformedMessage
-from orderbook_desktop.core.event_times import in_ms
+from orderbook_desktop.core.event_times import US_A_MS, in_ms_and_us
 from orderbook_desktop.core.events import WireInt, decoded
 from orderbook_desktop.core.streams import Continuity, StreamKind
-from orderbook_desktop.core.units import split_decimal
+from orderbook_desktop.core.units import INT64_MAX, split_decimal
+
+# The first and last part of a trade whose source does not say of what parts it is.
+UNKNOWN_PART: Final = -1
 
 _NS_A_MS: Final = 1_000_000
+_PartInt = Annotated[int, msgspec.Meta(ge=UNKNOWN_PART, le=INT64_MAX)]
 # As text: a number of thousands of digits is no price.
 _Decimal = Annotated[str, msgspec.Meta(max_length=64)]
 
@@ -26,12 +30,16 @@ class Trade(msgspec.Struct, frozen=True, gc=False):
 
     `market` is the exchange's symbol, such as `BTCUSDT`. `trade_id` is `a`; the ids of aggregated
     trades go on without a hole. `first_part` and `last_part` are `f` and `l`, the ids of the
-    exchange's own trades in it. `price` and `quantity` are decimal text, as sent. `is_sold` is
-    whether the taker sold. `event_ms` is when it was traded (`T`, ms since the epoch).
+    exchange's own trades in it, or both `UNKNOWN_PART`. `price` and `quantity` are decimal text,
+    as sent. `is_sold` is whether the taker sold. `event_ms` is when it was traded (`T`, ms since
+    the epoch).
 
     `sent_ms` is when the exchange sent it (`E`), and `received_ns` when it was received (ns since
     the epoch); both are 0 for a trade that was asked for afterwards. `payload` is the JSON object
     exactly as it was sent.
+
+    `event_micros` and `sent_micros` are the microseconds that follow `event_ms` and `sent_ms`
+    where the exchange's times have them.
     """
 
     market: str
@@ -45,6 +53,13 @@ class Trade(msgspec.Struct, frozen=True, gc=False):
     sent_ms: int
     received_ns: int
     payload: bytes
+    event_micros: int = 0
+    sent_micros: int = 0
+
+    @property
+    def event_us(self) -> int:
+        """When it was traded, in microseconds since the epoch."""
+        return self.event_ms * US_A_MS + self.event_micros
 
     @property
     def first_id(self) -> int:
@@ -68,8 +83,8 @@ class _Row(msgspec.Struct, gc=False):
     a: WireInt
     p: _Decimal
     q: _Decimal
-    f: WireInt
-    l: WireInt  # noqa: E741 (the exchange's name)
+    f: _PartInt
+    l: _PartInt  # noqa: E741 (the exchange's name)
     T: WireInt
     m: bool
 
@@ -90,16 +105,18 @@ _WHAT: Final = "trade"
 def decode_trade(payload: bytes, received_ns: int = 0) -> Trade:
     """Decode an `aggTrade` event; raise `MalformedMessage` if it is not a valid one."""
     wire = decoded(_event_decoder, payload, _WHAT)
-    return _trade(wire, wire.s, in_ms(wire.E), received_ns, payload)
+    return _trade(wire, wire.s, in_ms_and_us(wire.E), received_ns, payload)
 
 
 def decode_repaired(payload: bytes, market: str) -> Trade:
     """Decode one trade of an answer to `GET /api/v3/aggTrades`; raise `MalformedMessage`."""
-    return _trade(decoded(_row_decoder, payload, _WHAT), market, 0, 0, payload)
+    return _trade(decoded(_row_decoder, payload, _WHAT), market, (0, 0), 0, payload)
 
 
-def _trade(wire: _Row, market: str, sent_ms: int, received_ns: int, payload: bytes) -> Trade:
-    if wire.l < wire.f:
+def _trade(
+    wire: _Row, market: str, sent: tuple[int, int], received_ns: int, payload: bytes
+) -> Trade:
+    if wire.l < wire.f or (wire.f == UNKNOWN_PART != wire.l):
         raise MalformedMessage(_WHAT, f"trade ids {wire.f}..{wire.l}", payload)
     try:
         is_nothing = not (_is_positive(wire.p) and _is_positive(wire.q))
@@ -107,15 +124,22 @@ def _trade(wire: _Row, market: str, sent_ms: int, received_ns: int, payload: byt
         raise MalformedMessage(_WHAT, error.reason, payload) from error
     if is_nothing:
         raise MalformedMessage(_WHAT, f"a quantity of {wire.q} at {wire.p}", payload)
+    event_ms, event_micros = in_ms_and_us(wire.T)
+    sent_ms, sent_micros = sent
     return Trade(
         *(market, wire.a, wire.f, wire.l, wire.p, wire.q, wire.m),
-        *(in_ms(wire.T), sent_ms, received_ns, payload),
+        *(event_ms, sent_ms, received_ns, payload, event_micros, sent_micros),
     )
 
 
 def _is_positive(text: str) -> bool:
+    return any(_value(text))
+
+
+def _value(text: str) -> tuple[str, str]:
+    """Return the digits of a decimal before and behind the point, without needless zeros."""
     whole, fraction = split_decimal(text)
-    return bool(whole.strip("0") or fraction)
+    return whole.lstrip("0"), fraction
 
 
 def parts_missing(known: Trade, trade: Trade) -> int:
@@ -123,7 +147,30 @@ def parts_missing(known: Trade, trade: Trade) -> int:
 
     The exchange leaves out such trades itself, where the ids of the aggregated ones go on.
     """
+    if UNKNOWN_PART in (known.last_part, trade.first_part):
+        return 0
     return max(0, trade.first_part - known.last_part - 1)
+
+
+def is_same_trade(known: Trade, trade: Trade) -> bool:
+    """Return whether two trades of one id do not contradict each other.
+
+    They may be spelt differently, have their times in different units, and come by different ways.
+    """
+    return (
+        known.is_sold == trade.is_sold
+        and known.event_ms == trade.event_ms
+        and _value(known.price) == _value(trade.price)
+        and _value(known.quantity) == _value(trade.quantity)
+        and _have_same_parts(known, trade)
+    )
+
+
+def _have_same_parts(known: Trade, trade: Trade) -> bool:
+    """Whether two trades of one id are of the same parts, as far as that is known of both."""
+    if UNKNOWN_PART in (known.last_part, trade.last_part):
+        return True
+    return (known.first_part, known.last_part) == (trade.first_part, trade.last_part)
 
 
 def _continuity(known: Trade, trade: Trade) -> Continuity:
@@ -131,11 +178,11 @@ def _continuity(known: Trade, trade: Trade) -> Continuity:
     if not may_follow(trade.trade_id, now_ms, known.trade_id, known_ms):
         return Continuity.IMPLAUSIBLE
     if trade.trade_id == known.trade_id + 1:
-        return Continuity.NEXT if trade.first_part > known.last_part else Continuity.IMPLAUSIBLE
+        follows = trade.first_part > known.last_part or trade.first_part == UNKNOWN_PART
+        return Continuity.NEXT if follows else Continuity.IMPLAUSIBLE
     if trade.trade_id > known.trade_id:
         return Continuity.HOLE
-    parts = (trade.first_part, trade.last_part)
-    if trade.trade_id == known.trade_id and parts != (known.first_part, known.last_part):
+    if trade.trade_id == known.trade_id and not _have_same_parts(known, trade):
         return Continuity.IMPLAUSIBLE
     return Continuity.OLD
 

@@ -10,6 +10,7 @@ from orderbook_desktop.core.event_times import (
     OddTimes,
     all_in_ms,
     in_ms,
+    in_ms_and_us,
     is_far_off,
     may_count,
     stored_times,
@@ -37,6 +38,14 @@ DAY = 24 * HOUR
 )
 def test_the_unit_is_told_by_the_digits(time: int, ms: int, unit: str) -> None:
     assert (in_ms(time), unit_of(time)) == (ms, unit)
+
+
+@pytest.mark.parametrize(
+    ("time", "micros"),
+    [(NOW, 0), (NOW // 1000, 0), (NOW * 1000 + 999, 999), (NOW * 10**6 + 7_001, 7), (5, 0)],
+)
+def test_the_microseconds_that_follow(time: int, micros: int) -> None:
+    assert in_ms_and_us(time) == (in_ms(time), micros)
 
 
 @given(st.lists(st.integers(0, 2**63 - 1), max_size=20))

@@ -14,6 +14,7 @@ from orderbook_desktop.core.trades import (
     Trade,
     decode_repaired,
     decode_trade,
+    is_same_trade,
     parts_missing,
 )
 
@@ -46,6 +47,8 @@ def test_microseconds_are_told_by_their_digits() -> None:
     fields = {**_EVENT, "E": 1_723_161_255_343_500, "T": 1_723_161_255_342_001}
     trade = decode_trade(json.dumps(fields).encode())
     assert (trade.event_ms, trade.sent_ms) == (1_723_161_255_342, 1_723_161_255_343)
+    assert (trade.event_micros, trade.sent_micros) == (1, 500)
+    assert trade.event_us == 1_723_161_255_342_001
 
 
 @pytest.mark.parametrize(
@@ -56,6 +59,8 @@ def test_microseconds_are_told_by_their_digits() -> None:
         {"a": 2**63},
         {"a": "8"},
         {"l": 19},
+        {"f": -1},
+        {"f": -2, "l": -2},
         {"p": "-1"},
         {"p": "1e3"},
         {"p": "NaN"},
@@ -100,6 +105,36 @@ def test_bytes_that_are_no_trade_are_refused(payload: bytes) -> None:
 )
 def test_how_a_trade_continues_the_stream(trade: Trade, step: Continuity) -> None:
     assert TRADE.continuity(_trade(10, 30, 32), trade) is step
+
+
+def test_a_trade_of_unknown_parts_contradicts_none() -> None:
+    known, unknown = _trade(10, 30, 32), _trade(11, -1, -1)
+    assert TRADE.continuity(known, unknown) is Continuity.NEXT
+    assert TRADE.continuity(unknown, _trade(12, 40, 40)) is Continuity.NEXT
+    assert TRADE.continuity(known, _trade(10, -1, -1)) is Continuity.OLD
+    assert parts_missing(known, unknown) == parts_missing(unknown, _trade(12, 40, 40)) == 0
+    assert is_same_trade(known, _trade(10, -1, -1))
+
+
+@pytest.mark.parametrize(
+    ("change", "is_same"),
+    [
+        ({"p": "010.5000", "q": "2"}, True),
+        ({"T": 1_723_161_255_342_999}, True),
+        ({"E": 0}, True),
+        ({"p": "10.51"}, False),
+        ({"q": "2.00000001"}, False),
+        ({"T": 1_723_161_255_343}, False),
+        ({"m": False}, False),
+        ({"f": 21}, False),
+        ({"l": 23}, False),
+    ],
+)
+def test_what_contradicts_a_trade_of_the_same_id(change: dict[str, object], is_same: bool) -> None:
+    payload = json.dumps({**_EVENT, **change}).encode()
+    assert (
+        is_same_trade(decode_trade(json.dumps(_EVENT).encode()), decode_trade(payload)) is is_same
+    )
 
 
 def test_trades_that_the_exchange_leaves_out_are_counted() -> None:

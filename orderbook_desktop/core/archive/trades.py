@@ -26,12 +26,16 @@ from orderbook_desktop.core.archive.tokens import (
     write_unsigned,
 )
 from orderbook_desktop.core.errors import BugError, DamagedChunk
+from orderbook_desktop.core.event_times import US_A_MS
 from orderbook_desktop.core.levels import EMPTY, Int64Array, fitting_exponent
 from orderbook_desktop.core.trades import Trade, decode_repaired, decode_trade
 from orderbook_desktop.core.units import DEFAULT_EXPONENT, Scale, format_units, parse_units
 
 TRADES_VERSION: Final = 1
+MICROSECONDS: Final = "us"
 _NS_A_MS: Final = 1_000_000
+# What a millisecond is in each unit of times.
+_UNITS_A_MS: Final = {MILLISECONDS: 1, MICROSECONDS: US_A_MS}
 _FIELDS: Final = '"a":{},"p":"{}","q":"{}","f":{},"l":{},"T":{},"m":{},"M":true}}'
 _EVENT: Final = '{{"e":"aggTrade","E":{},"s":"{}",' + _FIELDS
 _ROW: Final = "{{" + _FIELDS
@@ -41,8 +45,9 @@ class TradeHeader(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """What a chunk of trades covers, and how its numbers are scaled.
 
     `first_id` is the id of its first trade, and `first_part` that of the first part of it.
-    `from_ms` is the time of its first trade, in `unit`s, `least_ms` and `greatest_ms` the
-    earliest and the latest of all. Prices are units of 10^-`price_exponent` and multiples of
+    `from_ms` is the time of its first trade, `least_ms` and `greatest_ms` the earliest and the
+    latest of all. `unit` is that of the columns of times: ms, or us where a time has microseconds.
+    Prices are units of 10^-`price_exponent` and multiples of
     `price_step`, quantities units of 10^-`quantity_exponent` and multiples of `quantity_step`.
 
     Of the trades that were received: `first_received_ns` is when the first one was, and
@@ -105,7 +110,8 @@ class TradeArrays(NamedTuple):
 
     `ids`, `first_parts` and `last_parts` are those of `core.trades.Trade`. `times_ms`, `sent_ms`
     and `received_ns` are since the epoch; the last two are 0 for repaired trades. `prices` and
-    `quantities` are units of a `Scale`. `sold` is whether the taker sold.
+    `quantities` are units of a `Scale`. `sold` is whether the taker sold. `micros` and
+    `sent_micros` are the microseconds that follow `times_ms` and `sent_ms`.
     """
 
     ids: Int64Array
@@ -118,6 +124,13 @@ class TradeArrays(NamedTuple):
     quantities: Int64Array
     sold: BoolArray
     repaired: BoolArray
+    micros: Int64Array
+    sent_micros: Int64Array
+
+    @property
+    def times_us(self) -> Int64Array:
+        """When each was traded, in microseconds since the epoch."""
+        return self.times_ms * US_A_MS + self.micros
 
 
 def encode_trades(trades: Sequence[Trade]) -> TradeChunk:
@@ -132,8 +145,11 @@ def encode_trades(trades: Sequence[Trade]) -> TradeChunk:
             raise BugError(f"trade {trade.trade_id} does not follow {before.trade_id}")
     arrays, scale = _arrays_of(trades)
     heard = (~arrays.repaired).nonzero()[0]
-    sent_ms, received_ns = arrays.sent_ms[heard], arrays.received_ns[heard]
-    delays = received_ns - sent_ms * _NS_A_MS
+    unit = MICROSECONDS if (arrays.micros | arrays.sent_micros).any() else MILLISECONDS
+    units_a_ms = _UNITS_A_MS[unit]
+    times, sent = _times_in(units_a_ms, arrays)
+    received_ns = arrays.received_ns[heard]
+    delays = received_ns - sent[heard] * (_NS_A_MS // units_a_ms)
     least_delay_ns = int(delays.min()) if len(heard) else 0
     first_received_ns = int(received_ns[0]) if len(heard) else 0
     by_step = write_signed(np.diff(received_ns, prepend=first_received_ns))
@@ -156,8 +172,9 @@ def encode_trades(trades: Sequence[Trade]) -> TradeChunk:
         first_received_ns=first_received_ns,
         least_delay_ns=least_delay_ns,
         by_delay=is_by_delay,
+        unit=unit,
     )
-    spelt = _spelt(arrays, scale, header.market)
+    spelt = _spelt(arrays, scale, header)
     odd = [at for at, trade in enumerate(trades) if trade.payload != spelt[at]]
     odd_places: Int64Array = np.array(odd, dtype=np.int64)
     texts = [trades[at].payload for at in odd]
@@ -167,12 +184,12 @@ def encode_trades(trades: Sequence[Trade]) -> TradeChunk:
         TradeColumns(
             write_signed(arrays.first_parts - expected),
             write_unsigned(arrays.last_parts - arrays.first_parts),
-            write_signed(np.diff(arrays.times_ms, prepend=header.from_ms)),
+            write_signed(np.diff(times, prepend=header.from_ms * units_a_ms)),
             write_signed(_price_steps(arrays.prices // price_step, arrays.sold)),
             write_unsigned(arrays.quantities // quantity_step),
             _write_bits(arrays.sold),
             _write_bits(arrays.repaired),
-            write_signed(sent_ms - arrays.times_ms[heard]),
+            write_signed((sent - times)[heard]),
             by_delay if is_by_delay else by_step,
             write_unsigned(np.diff(odd_places, prepend=0)),
             write_unsigned(np.array([len(text) for text in texts], dtype=np.int64)),
@@ -195,7 +212,7 @@ class DecodedTrades(msgspec.Struct, frozen=True, eq=False):
 
     def payloads(self) -> list[bytes]:
         """Return the text of each trade, as it was sent."""
-        texts = _spelt(self.arrays, self.scale, self.header.market)
+        texts = _spelt(self.arrays, self.scale, self.header)
         for at, text in self.odd_payloads.items():
             texts[at] = text
         return texts
@@ -214,30 +231,34 @@ def decode_trades(chunk: TradeChunk) -> DecodedTrades:
     """Return what `chunk` holds. Raises `DamagedChunk` where it contradicts itself."""
     header, columns = chunk.header, chunk.columns
     count = header.count
-    if header.schema_version != TRADES_VERSION or header.unit != MILLISECONDS:
+    units_a_ms = _UNITS_A_MS.get(header.unit)
+    if header.schema_version != TRADES_VERSION or units_a_ms is None:
         raise DamagedChunk(f"trades of the version {header.schema_version}, in {header.unit}")
     spans = fitting(read_unsigned(columns.part_spans), count)
     steps = fitting(read_signed(columns.part_steps), count)
     last_parts = (steps + spans + 1).cumsum() + header.first_part - 1
-    times_ms = fitting(read_signed(columns.times), count).cumsum() + header.from_ms
+    times = fitting(read_signed(columns.times), count).cumsum() + header.from_ms * units_a_ms
     sold, repaired = _read_bits(columns.sold, count), _read_bits(columns.repaired, count)
     heard = (~repaired).nonzero()[0]
-    sent_ms, received_ns = np.zeros((2, count), dtype=np.int64)
-    sent_ms[heard] = fitting(read_signed(columns.sent), len(heard)) + times_ms[heard]
-    received_ns[heard] = _received(header, columns.received, sent_ms[heard])
+    sent, received_ns = np.zeros((2, count), dtype=np.int64)
+    sent[heard] = fitting(read_signed(columns.sent), len(heard)) + times[heard]
+    sent_ns = sent[heard] * (_NS_A_MS // units_a_ms)
+    received_ns[heard] = _received(header, columns.received, sent_ns)
     prices = _prices_of(fitting(read_signed(columns.prices), count), sold)
     quantities = fitting(read_unsigned(columns.quantities), count)
     arrays = TradeArrays(
         np.arange(header.first_id, header.first_id + count),
         last_parts - spans,
         last_parts,
-        times_ms,
-        sent_ms,
+        times // units_a_ms,
+        sent // units_a_ms,
         received_ns,
         prices * header.price_step,
         quantities * header.quantity_step,
         sold,
         repaired,
+        times % units_a_ms,
+        sent % units_a_ms,
     )
     return DecodedTrades(header, arrays, _odd_payloads(columns, count))
 
@@ -260,8 +281,19 @@ def _arrays_of(trades: Sequence[Trade]) -> tuple[TradeArrays, Scale]:
         quantities,
         np.array([trade.is_sold for trade in trades], dtype=np.bool_),
         np.array([trade.is_repaired for trade in trades], dtype=np.bool_),
+        numbers([trade.event_micros for trade in trades]),
+        numbers([trade.sent_micros for trade in trades]),
     )
     return arrays, Scale(price_exponent, quantity_exponent)
+
+
+def _times_in(units_a_ms: int, arrays: TradeArrays) -> tuple[Int64Array, Int64Array]:
+    """Return when each trade was traded, and when it was sent, in the unit of a chunk."""
+    micros_a_unit = US_A_MS // units_a_ms
+    return (
+        arrays.times_ms * units_a_ms + arrays.micros // micros_a_unit,
+        arrays.sent_ms * units_a_ms + arrays.sent_micros // micros_a_unit,
+    )
 
 
 def _units_of(texts: list[str]) -> tuple[Int64Array, int]:
@@ -306,16 +338,16 @@ def _read_bits(column: Column, count: int) -> BoolArray:
     return np.unpackbits(packed, count=count).astype(np.bool_)
 
 
-def _received(header: TradeHeader, column: Column, sent_ms: Int64Array) -> Int64Array:
-    """Return when the trades that were sent at `sent_ms` were received (ns since the epoch)."""
+def _received(header: TradeHeader, column: Column, sent_ns: Int64Array) -> Int64Array:
+    """Return when the trades that were sent at `sent_ns` were received (ns since the epoch)."""
     if header.by_delay:
-        delays = fitting(read_unsigned(column), len(sent_ms)) + header.least_delay_ns
-        return sent_ms * _NS_A_MS + delays
-    return fitting(read_signed(column), len(sent_ms)).cumsum() + header.first_received_ns
+        return sent_ns + fitting(read_unsigned(column), len(sent_ns)) + header.least_delay_ns
+    return fitting(read_signed(column), len(sent_ns)).cumsum() + header.first_received_ns
 
 
-def _spelt(arrays: TradeArrays, scale: Scale, market: str) -> list[bytes]:
+def _spelt(arrays: TradeArrays, scale: Scale, header: TradeHeader) -> list[bytes]:
     """Return the text of each trade as the exchange spells it: an event, or a row of an answer."""
+    times, sent_times = _times_in(_UNITS_A_MS[header.unit], arrays)
     columns = (
         arrays.ids.tolist(),
         [format_units(units, scale.price, DEFAULT_EXPONENT) for units in arrays.prices.tolist()],
@@ -325,13 +357,14 @@ def _spelt(arrays: TradeArrays, scale: Scale, market: str) -> list[bytes]:
         ],
         arrays.first_parts.tolist(),
         arrays.last_parts.tolist(),
-        arrays.times_ms.tolist(),
+        times.tolist(),
         ["true" if sold else "false" for sold in arrays.sold.tolist()],
     )
-    sent = zip(arrays.repaired.tolist(), arrays.sent_ms.tolist(), strict=True)
+    sent = zip(arrays.repaired.tolist(), sent_times.tolist(), strict=True)
+    market = header.market
     return [
-        (_ROW.format(*fields) if repaired else _EVENT.format(sent_ms, market, *fields)).encode()
-        for (repaired, sent_ms), fields in zip(sent, zip(*columns, strict=True), strict=True)
+        (_ROW.format(*fields) if repaired else _EVENT.format(time, market, *fields)).encode()
+        for (repaired, time), fields in zip(sent, zip(*columns, strict=True), strict=True)
     ]
 
 

@@ -125,6 +125,29 @@ def test_bursts_and_steady_receipt_take_the_shorter_of_two_columns() -> None:
     assert (_again(burst), _again(steady)) == (burst, steady)
 
 
+def test_microseconds_are_kept_without_the_text() -> None:
+    """Files of the exchange have them since 2025, and so has a stream by `timeUnit`."""
+    first_us = _FIRST_MS * 1_000
+    trades = [
+        _sent(1, T=first_us + 999, E=first_us + 2_001),
+        _asked(2, T=first_us + 1_000),
+        _sent(3, first_us * 1_000 + 77, T=first_us + 1_002, E=first_us + 1_003),
+    ]
+    decoded = decode_trades(encode_trades(trades))
+    assert (decoded.header.unit, decoded.odd_payloads) == ("us", {})
+    arrays = decoded.arrays
+    assert arrays.times_us.tolist() == [trade.event_us for trade in trades]
+    assert arrays.times_us.tolist() == [first_us + 999, first_us + 1_000, first_us + 1_002]
+    assert (arrays.times_ms - _FIRST_MS).tolist() == [0, 1, 1]
+    assert arrays.sent_ms.tolist() == [_FIRST_MS + 2, 0, _FIRST_MS + 1]
+    assert arrays.sent_micros.tolist() == [1, 0, 3]
+    assert (decoded.header.from_ms, decoded.header.greatest_ms) == (_FIRST_MS, _FIRST_MS + 1)
+    assert decoded.trades() == trades
+    # Among them one that was asked for in milliseconds.
+    mixed = [*trades, _asked(4)]
+    assert _again(mixed) == mixed
+
+
 def test_what_is_no_run_of_trades_is_refused() -> None:
     other = decode_repaired(msgspec.json.encode(_fields(2)), "ETHUSDT")
     for trades in ([], [_sent(1), _sent(3)], [_sent(1), _sent(1)], [_sent(1), other]):
@@ -146,7 +169,7 @@ def test_a_chunk_that_contradicts_itself_is_damaged() -> None:
 
     for broken in (
         damaged({"schema_version": 2}),
-        damaged({"unit": "us"}),
+        damaged({"unit": "s"}),
         damaged({"count": 3}),
         damaged({}, sold=Column(b"\0\0")),
         damaged({}, repaired=Column(b"\xf0")),
