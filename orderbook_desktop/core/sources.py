@@ -20,6 +20,7 @@ from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.status import FeedStatus
 from orderbook_desktop.core.streams import MarketEvent, Stream
+from orderbook_desktop.core.tape import Tape
 from orderbook_desktop.core.trades import Trade
 
 
@@ -121,11 +122,14 @@ class BookLook(Struct, frozen=True):
 
     `last` is the last book that was known, where `book` is empty because it was lost. A view may
     show it, but never as current: it says how old it is (`status`).
+
+    `tape` has the market's newest trades; None: trades are not followed.
     """
 
     book: Book
     status: FeedStatus
     last: BookImage | None = None
+    tape: Tape | None = None
 
 
 class BookSource(Protocol):
@@ -143,4 +147,16 @@ class BookSource(Protocol):
 
     def look(self) -> BookLook:
         """Return the book as it is now, with its status."""
+        ...
+
+
+class TradeHistory(Protocol):
+    """The recorded trades of markets. Both methods raise a `KnownError` where reading fails."""
+
+    async def before(self, market: str, trade_id: int, count: int) -> list[Trade]:
+        """Return the last `count` recorded trades before an id, in the order of their ids."""
+        ...
+
+    async def after(self, market: str, trade_id: int, count: int) -> list[Trade]:
+        """Return the first `count` recorded trades after an id, in the order of their ids."""
         ...
