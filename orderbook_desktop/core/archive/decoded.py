@@ -84,6 +84,27 @@ class DecodedChunk(Struct, frozen=True, eq=False, dict=True):
         prices = prices_of(keys, header.price_step)
         return Changes(events, keys >= 0, prices, self.quantities[places[sent]])
 
+    def changed_at(self, prices: Int64Array) -> tuple[Int64Array, Int64Array]:
+        """Return where an event changes a level, of either side, at one of `prices`.
+
+        That is the index of the price, and the index of the event. `prices` are in units of
+        `scale`; a negative one is that of no level.
+        """
+        step, lanes = self.header.price_step, self.lanes
+        numbers = ((prices >= 0) & (prices % step == 0)).nonzero()[0]
+        steps = prices[numbers] // step
+        keys, numbers = np.concatenate((~steps, steps)), np.concatenate((numbers, numbers))
+        at = lanes.keys.searchsorted(keys)
+        known = (np.append(lanes.keys, 0)[at] == keys) & (at < len(lanes.keys))
+        at, numbers = at[known], numbers[known]
+        lengths = lanes.lengths[at]
+        # The places of these lanes, one lane behind the other.
+        places = np.arange(lengths.sum())
+        places += np.repeat(lanes.starts[at] - (lengths.cumsum() - lengths), lengths)
+        events = lanes.events[places]
+        of_events = events != BEFORE_ALL
+        return np.repeat(numbers, lengths)[of_events], events[of_events]
+
     def start_book(self) -> BookImage:
         """Return the book before the first event; as `book_after`."""
         return self.book_after(BEFORE_ALL)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
+import numpy as np
+import numpy.typing as npt
 import pytest
+from msgspec.structs import replace
 
 from orderbook_desktop.core.archive import (
+    DecodedChunk,
     best_offers,
     decode_chunk,
     encode_loose,
@@ -15,6 +21,10 @@ from orderbook_desktop.core.checkpoint import BookImage, image_of
 from orderbook_desktop.core.depth_sync import Applied, DepthSync
 from orderbook_desktop.core.events import DepthDiff, decode_snapshot
 from orderbook_desktop.core.frames import decode_frame
+from orderbook_desktop.core.trade_witness import DepthBlock, TradeBlock, TradesHeld, TradeWitness
+from orderbook_desktop.core.trades import Trade, decode_trade
+from orderbook_desktop.core.units import parse_units
+from orderbook_desktop.exchange.local.trades import TradeAggregator
 from tests.core.reference_book import ReferenceBook, pairs_of
 from tests.core.test_real_capture import CAPTURE, capture_lines
 
@@ -58,3 +68,46 @@ def test_the_capture_comes_back_and_its_books_are_true() -> None:
     assert events == run
     assert list(decode_chunk(encode_loose(others)).diffs()) == others
     assert len(run) + len(others) > 3000
+
+
+def aggregated() -> list[Trade]:
+    """The capture's trades, those of one taker order at one price as one."""
+    aggregator = TradeAggregator("BTCUSDT")
+    lines = (json.loads(line) for line in capture_lines() if b"@trade" in line)
+    sent = [aggregator.take(json.dumps(line["data"]).encode()) for line in lines]
+    return [decode_trade(event) for event in (*sent, aggregator.end()) if event]
+
+
+def trade_block(trades: list[Trade]) -> TradeBlock:
+    def numbers(values: list[int]) -> npt.NDArray[np.int64]:
+        return np.array(values, dtype=np.int64)
+
+    return TradeBlock(
+        numbers([trade.trade_id for trade in trades]),
+        numbers([trade.event_ms for trade in trades]),
+        numbers([parse_units(trade.price) for trade in trades]),
+        8,
+    )
+
+
+def held(trades: list[Trade], minutes: list[DecodedChunk]) -> TradesHeld:
+    witness = TradeWitness()
+    for chunk in minutes:
+        first_ids, final_ids, event_ms, _ = chunk.numbers
+        exponent = chunk.header.price_exponent
+        witness.take_depth(DepthBlock(first_ids, final_ids, event_ms, exponent, chunk.changed_at))
+        if chunk is minutes[0]:
+            witness.take_trades(trade_block(trades))
+    return witness.finish()
+
+
+def test_each_trade_of_the_capture_changed_the_book() -> None:
+    _, start, run, _ = capture()
+    minutes = [decode_chunk(chunk) for chunk, _ in encode_minutes(start, run)]
+    trades = aggregated()
+    found = held(trades, minutes)
+    assert (found.held + found.not_judged, found.not_held) == (len(trades), 0)
+    assert found.held > 5000
+    # The rule is no truism: most trades would not be held a second later.
+    late = [replace(trade, event_ms=trade.event_ms + 1000) for trade in trades]
+    assert held(late, minutes).contradict

@@ -95,6 +95,20 @@ def check_changes(chunk: DecodedChunk, run: Run) -> None:
         for level in side
     ]
     assert list(zip(*(column.tolist() for column in chunk.changes), strict=True)) == told
+    check_changed_at(chunk, [(event, units) for event, _, units, _ in told])
+
+
+def check_changed_at(chunk: DecodedChunk, told: list[tuple[int, int]]) -> None:
+    """The events that change a price are found by it; `told` are events and prices."""
+    levels = (chunk.start_book().bids, chunk.start_book().asks)
+    others = {price for side in levels for price in side.prices.tolist()}
+    prices = sorted({-1, 0, 1, *others, *(price for _, price in told)})
+    numbers, events = chunk.changed_at(np.array(prices))
+    found = {
+        (event, prices[number])
+        for number, event in zip(numbers.tolist(), events.tolist(), strict=True)
+    }
+    assert found == set(told)
 
 
 @given(runs("real"))
