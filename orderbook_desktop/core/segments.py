@@ -26,6 +26,7 @@ class GapCause(Enum):
     OVERFLOW = "overflow"
     CRASH = "crash"
     DISK = "disk"
+    NOT_SERVED = "not served"
 
     @property
     def sentence(self) -> str:
@@ -52,6 +53,7 @@ _SENTENCES = {
     GapCause.OVERFLOW: "more events waited for the database than fit into memory",
     GapCause.CRASH: "the recorder ended without closing the recording",
     GapCause.DISK: "the disk was nearly full",
+    GapCause.NOT_SERVED: "the exchange no longer serves these trades",
 }
 
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from orderbook_desktop.core.archive.chunk import MILLISECONDS
 from orderbook_desktop.core.archive.lanes import fitting
@@ -25,7 +26,7 @@ from orderbook_desktop.core.archive.tokens import (
     write_signed,
     write_unsigned,
 )
-from orderbook_desktop.core.errors import BugError, DamagedChunk
+from orderbook_desktop.core.errors import BugError, DamagedChunk, InexactValue
 from orderbook_desktop.core.event_times import US_A_MS
 from orderbook_desktop.core.levels import EMPTY, Int64Array, fitting_exponent
 from orderbook_desktop.core.trades import Trade, decode_repaired, decode_trade
@@ -138,11 +139,7 @@ def encode_trades(trades: Sequence[Trade]) -> TradeChunk:
 
     Raises `InexactValue` where no scale holds all their prices, or all their quantities.
     """
-    if not trades:
-        raise BugError("a chunk without trades")
-    for before, trade in pairwise(trades):
-        if trade.market != before.market or trade.trade_id != before.trade_id + 1:
-            raise BugError(f"trade {trade.trade_id} does not follow {before.trade_id}")
+    _check_run(trades)
     arrays, scale = _arrays_of(trades)
     heard = (~arrays.repaired).nonzero()[0]
     unit = MICROSECONDS if (arrays.micros | arrays.sent_micros).any() else MILLISECONDS
@@ -157,14 +154,7 @@ def encode_trades(trades: Sequence[Trade]) -> TradeChunk:
     is_by_delay = len(by_delay.bits) < len(by_step.bits)
     price_step, quantity_step = _step(arrays.prices), _step(arrays.quantities)
     header = TradeHeader(
-        schema_version=TRADES_VERSION,
-        market=trades[0].market,
-        count=len(trades),
-        first_id=trades[0].trade_id,
-        first_part=trades[0].first_part,
-        from_ms=int(arrays.times_ms[0]),
-        least_ms=int(arrays.times_ms.min()),
-        greatest_ms=int(arrays.times_ms.max()),
+        **_covered_by(trades[0].market, arrays),
         price_exponent=scale.price,
         quantity_exponent=scale.quantity,
         price_step=price_step,
@@ -199,19 +189,57 @@ def encode_trades(trades: Sequence[Trade]) -> TradeChunk:
 
 
 class DecodedTrades(msgspec.Struct, frozen=True, eq=False):
-    """What a chunk of trades holds. Its arrays must not be written to."""
+    """Trades with ids that go on without a hole. The arrays must not be written to.
+
+    `odd_payloads` are, by index, the texts that are not spelt canonically, or not known to be.
+    """
 
     header: TradeHeader
     arrays: TradeArrays
     odd_payloads: dict[int, bytes]
+
+    @classmethod
+    def of(cls, trades: Sequence[Trade]) -> Self:
+        """Return `trades`, as for a chunk of them. Raises what `encode_trades` raises."""
+        _check_run(trades)
+        arrays, scale = _arrays_of(trades)
+        header = TradeHeader(
+            **_covered_by(trades[0].market, arrays),
+            price_exponent=scale.price,
+            quantity_exponent=scale.quantity,
+            price_step=1,
+            quantity_step=1,
+            first_received_ns=0,
+            least_delay_ns=0,
+            by_delay=False,
+        )
+        return cls(header, arrays, dict(enumerate(trade.payload for trade in trades)))
+
+    def __len__(self) -> int:
+        return self.header.count
 
     @property
     def scale(self) -> Scale:
         """What unit prices and quantities are in."""
         return Scale(self.header.price_exponent, self.header.quantity_exponent)
 
+    def between(self, first_id: int, last_id: int) -> Self | None:
+        """Return the part with the ids `first_id` to `last_id`; None if there is none."""
+        begin = max(first_id - self.header.first_id, 0)
+        end = min(last_id + 1 - self.header.first_id, self.header.count)
+        if begin >= end:
+            return None
+        if end - begin == self.header.count:
+            return self
+        arrays = TradeArrays._make(column[begin:end] for column in self.arrays)
+        header = replace(self.header, **_covered_by(self.header.market, arrays))
+        odd = {at - begin: text for at, text in self.odd_payloads.items() if begin <= at < end}
+        return type(self)(header, arrays, odd)
+
     def payloads(self) -> list[bytes]:
         """Return the text of each trade, as it was sent."""
+        if len(self.odd_payloads) == len(self):
+            return list(self.odd_payloads.values())
         texts = _spelt(self.arrays, self.scale, self.header)
         for at, text in self.odd_payloads.items():
             texts[at] = text
@@ -225,6 +253,22 @@ class DecodedTrades(msgspec.Struct, frozen=True, eq=False):
             decode_repaired(payload, market) if repaired else decode_trade(payload, received_ns)
             for payload, (repaired, received_ns) in zip(self.payloads(), heard, strict=True)
         ]
+
+
+def fitting_runs(trades: Sequence[Trade]) -> list[Sequence[Trade]]:
+    """Return `trades` in as few pieces as halving gives, each of which one scale can hold.
+
+    Raises `InexactValue` where no scale holds one of them.
+    """
+    try:
+        for texts in ([trade.price for trade in trades], [trade.quantity for trade in trades]):
+            _units_of(texts)
+    except InexactValue:
+        if len(trades) == 1:
+            raise
+        half = len(trades) // 2
+        return fitting_runs(trades[:half]) + fitting_runs(trades[half:])
+    return [trades]
 
 
 def decode_trades(chunk: TradeChunk) -> DecodedTrades:
@@ -261,6 +305,28 @@ def decode_trades(chunk: TradeChunk) -> DecodedTrades:
         sent % units_a_ms,
     )
     return DecodedTrades(header, arrays, _odd_payloads(columns, count))
+
+
+def _check_run(trades: Sequence[Trade]) -> None:
+    if not trades:
+        raise BugError("a chunk without trades")
+    for before, trade in pairwise(trades):
+        if trade.market != before.market or trade.trade_id != before.trade_id + 1:
+            raise BugError(f"trade {trade.trade_id} does not follow {before.trade_id}")
+
+
+def _covered_by(market: str, arrays: TradeArrays) -> dict[str, Any]:
+    """Return the fields of a header that say which trades there are."""
+    return {
+        "schema_version": TRADES_VERSION,
+        "market": market,
+        "count": len(arrays.ids),
+        "first_id": int(arrays.ids[0]),
+        "first_part": int(arrays.first_parts[0]),
+        "from_ms": int(arrays.times_ms[0]),
+        "least_ms": int(arrays.times_ms.min()),
+        "greatest_ms": int(arrays.times_ms.max()),
+    }
 
 
 def _arrays_of(trades: Sequence[Trade]) -> tuple[TradeArrays, Scale]:

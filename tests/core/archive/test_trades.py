@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 
 from orderbook_desktop.core.archive.tokens import Column
 from orderbook_desktop.core.archive.trades import (
+    DecodedTrades,
     TradeChunk,
     TradeHeader,
     decode_trades,
     encode_trades,
+    fitting_runs,
 )
 from orderbook_desktop.core.errors import BugError, DamagedChunk, InexactValue
 from orderbook_desktop.core.trades import Trade, decode_repaired, decode_trade
@@ -194,3 +196,44 @@ def test_an_hour_of_trades_takes_few_bytes() -> None:
     assert bits < 4 * len(trades)
     assert all(later.trade_id == earlier.trade_id + 1 for earlier, later in pairwise(trades))
     assert json.loads(trades[0].payload)["a"] == 1
+
+
+def test_trades_have_arrays_without_a_chunk() -> None:
+    trades = [_sent(5, 900, p="1.5"), _asked(6, q="00.5", f=6, l=9), _sent(7, 905, f=12, l=12)]
+    direct, decoded = DecodedTrades.of(trades), decode_trades(encode_trades(trades))
+    assert direct.trades() == decoded.trades() == trades
+    assert direct.payloads() == decoded.payloads()
+    assert len(direct) == len(decoded) == 3
+    assert direct.scale == decoded.scale
+    for one, other in zip(direct.arrays, decoded.arrays, strict=True):
+        assert one.tolist() == other.tolist()
+    with pytest.raises(BugError):
+        DecodedTrades.of([])
+
+
+@pytest.mark.parametrize("direct", [True, False])
+def test_a_part_of_the_trades_is_cut_out(direct: bool) -> None:
+    trades = [_sent(i, i, p="1.5" if i % 3 else "2.50000000") for i in range(5, 15)]
+    decoded = DecodedTrades.of(trades) if direct else decode_trades(encode_trades(trades))
+    part = decoded.between(7, 11)
+    assert part is not None
+    assert part.trades() == trades[2:7]
+    assert (part.header.first_id, len(part)) == (7, 5)
+    assert (part.header.least_ms, part.header.greatest_ms) == (_FIRST_MS + 7, _FIRST_MS + 11)
+    assert decoded.between(0, 99) is decoded
+    assert decoded.between(0, 4) is decoded.between(15, 20) is None
+    again = part.between(9, 9)
+    assert again is not None
+    assert again.trades() == [trades[4]]
+
+
+def test_trades_that_no_scale_holds_together_are_pieces() -> None:
+    wide: dict[str, Any] = {"p": "900000000000000.1"}
+    fine: dict[str, Any] = {"p": "0.00000000000000001"}
+    trades = [_sent(1, **wide), _sent(2, **wide), _sent(3, **fine), _sent(4, **fine)]
+    pieces = fitting_runs(trades)
+    assert [trade for piece in pieces for trade in piece] == trades
+    assert [len(piece) for piece in pieces] == [2, 2]
+    assert fitting_runs(trades[:2]) == [trades[:2]]
+    with pytest.raises(InexactValue):
+        fitting_runs([_sent(5, p="9" * 40), *trades])
