@@ -83,6 +83,7 @@ class StreamKind(Struct, Generic[_Event], frozen=True, eq=False, kw_only=True):
       `MalformedMessage`.
     - `check` raises `MalformedMessage` for an event that can't be of the exchange's own stream.
     - `continuity` says how an event continues the stream after an earlier event.
+    - `may_be_quiet` is whether an active market may have no event for as long as it likes.
     """
 
     name: str
@@ -94,6 +95,14 @@ class StreamKind(Struct, Generic[_Event], frozen=True, eq=False, kw_only=True):
     decode: Callable[[bytes, int], _Event]
     check: Callable[[_Event], None] = _accept
     continuity: Callable[[_Event, _Event], Continuity]
+    may_be_quiet: bool = False
+
+    def misfit_of(self, known: MarketEvent, event: MarketEvent) -> str:
+        """Return a sentence that says why `event` can't be of one stream with an earlier event."""
+        name = self.id_name.capitalize()
+        if event.final_id == known.final_id:
+            return f"{name} {event.final_id} came again with other contents."
+        return f"{name} {event.final_id} can't follow {self.id_name} {known.final_id}."
 
     def decode_sent(self, payload: bytes, received_ns: int) -> _Event:
         """Return the event of a payload that came by a stream. Raises `MalformedMessage`."""

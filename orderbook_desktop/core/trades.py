@@ -195,4 +195,5 @@ TRADE: Final = StreamKind(
     event=Trade,
     decode=decode_trade,
     continuity=_continuity,
+    may_be_quiet=True,
 )

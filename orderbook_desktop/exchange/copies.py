@@ -214,26 +214,25 @@ class CopiedStream:
             return
         last = self._last
         step = _NEXT if last is None else self.stream.kind.continuity(last, event)
-        if step is _NEXT:
+        if last is None or step is _NEXT:
             copy.trouble = None
             self._deliver(event)
             self._join()
         elif step is Continuity.OLD:
             copy.trouble = None
-        elif step is Continuity.HOLE and last is not None:
+        elif step is Continuity.HOLE:
             copy.ahead.append(event)
             copy.missed = range(last.final_id + 1, event.first_id)
             self._settle()
         else:
-            self._misfit(event)
+            self._misfit(last, event)
 
-    def _misfit(self, event: MarketEvent) -> None:
+    def _misfit(self, last: MarketEvent, event: MarketEvent) -> None:
         """Leave out `event`, which can't be of the same stream as the last one.
 
         After several such events it is the last one that was wrong.
         """
-        name, last_id = self.stream.kind.id_name, 0 if self._last is None else self._last.final_id
-        reason = f"{name.capitalize()} {event.final_id} can't follow {name} {last_id}."
+        reason = self.stream.kind.misfit_of(last, event)
         _log.warning("%s: left out on one of several connections: %s", self.stream.market, reason)
         self._misfits += 1
         if self._misfits == _MISFITS_AT_MOST:

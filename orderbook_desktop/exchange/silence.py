@@ -69,6 +69,10 @@ class SilenceWatch:
         """Whether an event is overdue; call `gave_up` when acting on it."""
         return self._last is not None and now - self._last >= self.limit
 
+    def is_fresh(self, now: float) -> bool:
+        """Whether an event came in the latter half of the time that an active symbol may take."""
+        return self._heard and self._last is not None and now - self._last < self._least / 2
+
     def gave_up(self, now: float) -> None:
         """The caller acts on the silence; it counts anew from now."""
         self._patience *= 2

@@ -158,22 +158,25 @@ class StreamGroup:
 
         Where all streams are silent the connection is given up. Where none of them is active it is
         replaced, and the ids show whether an event was missed. Otherwise the silent streams are
-        subscribed anew.
+        subscribed anew. A stream that may be quiet is never silent. Where all may be quiet, the
+        connection is replaced after a time without any event.
         """
         if link is not self._link or self._successor is not None:
             return None
-        silent = [
-            subscription
-            for subscription in self._subscriptions.values()
-            if subscription.silence.is_silent(now)
-        ]
-        if not silent:
+        judged, others = self._judged()
+        silent = [subscription for subscription in judged if subscription.silence.is_silent(now)]
+        if not silent or (not others and judged[0].may_be_quiet and len(silent) < len(judged)):
             return None
         for subscription in silent:
             subscription.silence.gave_up(now)
-        active = [subscription for subscription in silent if subscription.silence.is_active]
+        active = [
+            subscription
+            for subscription in silent
+            if subscription.silence.is_active and not subscription.may_be_quiet
+        ]
         _log.info("no events of %s", ", ".join(subscription.stream.name for subscription in silent))
-        if len(silent) == len(self._subscriptions):
+        is_alive = any(subscription.silence.is_fresh(now) for subscription in others)
+        if len(silent) == len(judged) and not is_alive:
             if active:
                 return LinkEnd(GapCause.SILENCE, _SILENT)
             link.expiring.set()
@@ -182,6 +185,14 @@ class StreamGroup:
             subscription.broken(GapCause.SILENCE, _SILENT)
         link.renew(subscription.stream for subscription in silent)
         return None
+
+    def _judged(self) -> tuple[list[Subscription], list[Subscription]]:
+        """Return the subscriptions whose silence counts, and the others."""
+        quiet: list[Subscription] = []
+        steady: list[Subscription] = []
+        for subscription in self._subscriptions.values():
+            (quiet if subscription.may_be_quiet else steady).append(subscription)
+        return (steady, quiet) if steady else (quiet, [])
 
     def _links(self) -> Iterable[StreamLink]:
         return [link for link in (self._link, self._successor) if link is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Final
@@ -12,6 +13,8 @@ from orderbook_desktop.core.sources import StreamBroken, StreamConnected
 from orderbook_desktop.core.streams import Continuity, MarketEvent, Stream
 from orderbook_desktop.exchange.copies import Deliver
 from orderbook_desktop.exchange.silence import LEAST_SILENCE_S, SilenceWatch
+
+_log = logging.getLogger(__name__)
 
 # For each event; to read a member of an enumeration is slow (Python 3.11).
 _NEXT: Final = Continuity.NEXT
@@ -33,6 +36,7 @@ class Subscription:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.stream = stream
+        self.may_be_quiet = stream.kind.may_be_quiet
         self.silence = SilenceWatch(silence_s)
         self.is_open = False
         self.has_joined = False
@@ -95,8 +99,8 @@ class Subscription:
         """Return whether to deliver `event`, which does not continue `last`."""
         if step is Continuity.IMPLAUSIBLE:
             # Otherwise all later events would seem to be old.
-            name = self.stream.kind.id_name
-            reason = f"{name.capitalize()} {event.final_id} can't follow {name} {last.final_id}."
+            reason = self.stream.kind.misfit_of(last, event)
+            _log.warning("%s: left out: %s", self.stream.name, reason)
             self.interrupted(GapCause.MALFORMED, reason)
             return False
         if step is Continuity.OLD:

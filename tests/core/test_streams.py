@@ -61,3 +61,9 @@ def test_ids_may_be_further_away_after_a_while() -> None:
     known, far = diff(8, 10, 5_000), 11 + WIDEST_EVENT
     assert DEPTH.continuity(known, diff(far, far, 5_000)) is Continuity.IMPLAUSIBLE
     assert DEPTH.continuity(known, diff(far, far, 5_001)) is Continuity.HOLE
+
+
+def test_a_misfit_is_told_by_its_ids() -> None:
+    assert DEPTH.misfit_of(diff(6, 7), diff(1, 2)) == "Update id 2 can't follow update id 7."
+    again = "Update id 7 came again with other contents."
+    assert DEPTH.misfit_of(diff(6, 7), diff(7, 7)) == again

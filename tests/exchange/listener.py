@@ -16,7 +16,8 @@ from websockets.asyncio.client import ClientConnection
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import EventStream, StreamBroken, StreamConnected, StreamItem
-from orderbook_desktop.core.streams import DEPTH, Stream
+from orderbook_desktop.core.streams import DEPTH, Stream, StreamKind
+from orderbook_desktop.core.trades import Trade
 from orderbook_desktop.exchange.link import StreamTimes
 from orderbook_desktop.exchange.silence import Clocks, system_clocks
 from orderbook_desktop.exchange.stream import BinanceStreams
@@ -67,7 +68,7 @@ def sending_times(monkeypatch: pytest.MonkeyPatch) -> SendingTimes:
 
 
 class Listener:
-    """Keeps the items of the depth stream of one market."""
+    """Keeps the items of a stream of one market."""
 
     def __init__(self) -> None:
         self.items: list[StreamItem] = []
@@ -75,6 +76,10 @@ class Listener:
     @property
     def diffs(self) -> list[DepthDiff]:
         return [item for item in self.items if isinstance(item, DepthDiff)]
+
+    @property
+    def trades(self) -> list[Trade]:
+        return [item for item in self.items if isinstance(item, Trade)]
 
     @property
     def broken(self) -> list[StreamBroken]:
@@ -95,19 +100,21 @@ class Listener:
 
     async def until_it_has(self, count: int) -> None:
         """Wait for so many events."""
-        await until(lambda: len(self.diffs) >= count)
+        await until(lambda: len(self.diffs) + len(self.trades) >= count)
 
-    async def listen(self, source: EventStream, market: str) -> None:
-        async with aclosing(source.items(Stream(market, DEPTH))) as items:
+    async def listen(self, source: EventStream, stream: Stream) -> None:
+        async with aclosing(source.items(stream)) as items:
             async for item in items:
                 self.items.append(item)
 
 
 @asynccontextmanager
-async def listening(source: EventStream, market: str) -> AsyncIterator[Listener]:
-    """Listen to `market` for the duration of the block."""
+async def listening(
+    source: EventStream, market: str, kind: StreamKind[Any] = DEPTH
+) -> AsyncIterator[Listener]:
+    """Listen to a stream of `market` for the duration of the block."""
     listener = Listener()
-    task = asyncio.create_task(listener.listen(source, market))
+    task = asyncio.create_task(listener.listen(source, Stream(market, kind)))
     try:
         yield listener
     finally:

@@ -23,6 +23,14 @@ def test_an_active_symbol_is_silent_after_ten_seconds() -> None:
     assert watch.is_silent(last + 10.0)
 
 
+def test_an_event_is_fresh_for_half_the_time_that_an_active_symbol_may_take() -> None:
+    watch, last = heard(0.1, 1)
+    assert watch.is_fresh(last + 4.9)
+    assert not watch.is_fresh(last + 5.0)
+    watch.opened(last)
+    assert not watch.is_fresh(last)
+
+
 def test_a_slow_symbol_gets_twenty_times_its_interval() -> None:
     watch, last = heard(2.0, 200)
     assert not watch.is_active

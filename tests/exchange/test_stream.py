@@ -14,6 +14,7 @@ from orderbook_desktop.core.errors import BugError
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import StreamConnected
 from orderbook_desktop.core.streams import DEPTH, Stream
+from orderbook_desktop.core.trades import TRADE
 from orderbook_desktop.exchange.link import StreamTimes
 from orderbook_desktop.exchange.silence import Clocks
 from orderbook_desktop.exchange.stream import BinanceStreams
@@ -380,6 +381,83 @@ async def test_a_connection_dead_from_the_start_is_replaced_soon() -> None:
         await send(script, frame(BTC, 1))
         await until(lambda: btc.diffs)
     assert not btc.broken
+
+
+def trade_frame(market: str, trade_id: int) -> str:
+    event = {"e": "aggTrade", "E": 1, "s": market, "a": trade_id, "p": "1", "q": "1", "T": 1}
+    fields = {**event, "f": trade_id, "l": trade_id, "m": True}
+    return json.dumps({"stream": f"{market.lower()}@aggTrade", "data": fields})
+
+
+async def test_a_market_without_trades_is_quiet_while_its_depth_flows() -> None:
+    """Though trades were frequent before: neither the connection nor the stream is renewed."""
+    hand_time = HandTime()
+    times = StreamTimes(silence_s=30.0, watch_every_s=0.05, ping_s=600.0)
+    following_btc = following(times, hand_time.clocks)
+    async with following_btc as (script, streams, btc), listening(streams, BTC, TRADE) as trades:
+        await until(lambda: trades.connected)
+        for number in range(1, 81):
+            hand_time.go_on(0.1)
+            await send(script, trade_frame(BTC, number))
+            await trades.until_it_has(number)
+        commands = len(script.commands)
+        for number in range(1, 200):
+            hand_time.go_on(20.0)
+            await send(script, frame(BTC, number))
+            await btc.until_it_has(number)
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.2)
+        await send(script, trade_frame(BTC, 81))
+        await trades.until_it_has(81)
+        assert (len(script.attempts), len(script.commands)) == (1, commands)
+    assert not btc.broken + trades.broken
+
+
+async def test_trades_show_that_a_connection_lives_whose_depth_is_silent() -> None:
+    hand_time = HandTime()
+    times = StreamTimes(silence_s=30.0, watch_every_s=0.05, ping_s=600.0)
+    following_btc = following(times, hand_time.clocks)
+    async with following_btc as (script, streams, btc), listening(streams, BTC, TRADE) as trades:
+        await until(lambda: trades.connected)
+        await be_active(script, btc, BTC, hand_time)
+        hand_time.go_on(29)
+        await send(script, trade_frame(BTC, 1))
+        await trades.until_it_has(1)
+        hand_time.go_on(2)
+        await until(lambda: btc.connected == 2)
+        renewed = [one["params"] for one in script.commands[-2:]]
+    assert btc.causes == [GapCause.SILENCE]
+    assert not trades.broken
+    assert len(script.attempts) == 1
+    assert renewed == 2 * [["btcusdt@depth@100ms"]]
+
+
+async def test_a_connection_of_quiet_streams_alone_is_replaced_to_be_sure() -> None:
+    hand_time = HandTime()
+    times = StreamTimes(silence_s=30.0, watch_every_s=0.05, handover_s=0.1, ping_s=600.0)
+    async with (
+        scripted_server() as script,
+        streams_of(script.ws_url, times, hand_time.clocks) as streams,
+        listening(streams, BTC, TRADE) as btc,
+        listening(streams, ETH, TRADE) as eth,
+    ):
+        await until(lambda: btc.connected and eth.connected)
+        for number in range(1, 81):
+            hand_time.go_on(0.1)
+            await send(script, trade_frame(BTC, number))
+            await btc.until_it_has(number)
+        hand_time.go_on(15)
+        await send(script, trade_frame(ETH, 1))
+        await eth.until_it_has(1)
+        hand_time.go_on(16)
+        await asyncio.sleep(0.2)
+        # A single market may be quiet.
+        assert len(script.attempts) == 1
+        hand_time.go_on(600)
+        await until(lambda: len(script.targets) == 2 and len(script.open) == 1)
+        await send(script, trade_frame(BTC, 81))
+        await btc.until_it_has(81)
+    assert not btc.broken + eth.broken
 
 
 SHUTDOWN = '{"e":"serverShutdown","E":1}'

@@ -87,6 +87,7 @@ def test_an_interruption_concerns_only_an_open_stream() -> None:
     ]
 
 
+@pytest.mark.expects_log(r"btcusdt@depth@100ms: left out: Update id \d+ can't follow update id 7")
 def test_an_absurd_id_does_not_make_old_what_follows() -> None:
     subscription = open_subscription()
     subscription.event(diff(7))
