@@ -17,7 +17,19 @@ def time_text(ms: int) -> str:
 def time_of_day_text(ms: int, zone: tzinfo | None = None) -> str:
     """Return the time of day in `zone` (default: local), with it: `09:00:00.250 CET`."""
     moment = _moment(ms, zone)
-    return str(ms) if moment is None else f"{moment:%H:%M:%S}.{ms % 1_000:03d} {moment:%Z}"
+    return str(ms) if moment is None else f"{_clock(moment, ms)} {moment:%Z}"
+
+
+def clock_text(ms: int, zone: tzinfo | None = None) -> str:
+    """Return the time of day in `zone` (default: local), without it: `09:00:00.250`."""
+    moment = _moment(ms, zone)
+    return str(ms) if moment is None else _clock(moment, ms)
+
+
+def date_text(ms: int, zone: tzinfo | None = None) -> str:
+    """Return the date in `zone` (default: local): `5 Jan 2026`."""
+    moment = _moment(ms, zone)
+    return str(ms) if moment is None else f"{moment.day} {moment:%b %Y}"
 
 
 def recent_text(ms: int, now_ms: int) -> str:
@@ -42,6 +54,10 @@ def age_text(age_ms: int) -> str:
     if seconds < 120:
         return f"{seconds} s"
     return f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h"
+
+
+def _clock(moment: datetime, ms: int) -> str:
+    return f"{moment:%H:%M:%S}.{ms % 1_000:03d}"
 
 
 def _moment(ms: int, zone: tzinfo | None = None) -> datetime | None:

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import random
 
 import pytest
 
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.tape import Direction, LastPrice, Tape
-from orderbook_desktop.core.trades import Trade, decode_trade
 from orderbook_desktop.core.units import Scale
-
-
-def _trade(
-    trade_id: int, price: str = "100.50", quantity: str = "2.5", *, sold: bool = False, ns: int = 1
-) -> Trade:
-    fields = {"e": "aggTrade", "E": 1, "s": "BTCUSDT", "a": trade_id, "p": price, "q": quantity}
-    fields |= {"f": trade_id, "l": trade_id, "T": 1_000 + trade_id, "m": sold, "M": True}
-    return decode_trade(json.dumps(fields).encode(), ns)
+from tests.core.trades_made import FIRST_MS, made_trade
 
 
 def _ids(tape: Tape) -> list[int]:
@@ -28,11 +19,15 @@ def _ids(tape: Tape) -> list[int]:
 def test_trades_are_exact_and_in_order() -> None:
     tape = Tape("BTCUSDT")
     assert (len(tape), tape.oldest_id, tape.newest_id, tape.last) == (0, None, None, None)
-    for trade in (_trade(7), _trade(9, "99.00000001", sold=True, ns=0), _trade(8, "100")):
+    for trade in (
+        made_trade(7),
+        made_trade(9, "99.00000001", sold=True, ns=0),
+        made_trade(8, "100"),
+    ):
         tape.add(trade)
-    tape.add(_trade(8, "55"))
+    tape.add(made_trade(8, "55"))
     assert _ids(tape) == [7, 8, 9]
-    assert tape.since(8) == [(9, 1_009, 99_00000001, 2_50000000, True, True)]
+    assert tape.since(8) == [(9, FIRST_MS + 9, 99_00000001, 2_50000000, True, True)]
     assert [trade.trade_id for trade in tape.since(-1, 2)] == [7, 8]
     assert [trade.trade_id for trade in tape.before(9, 1)] == [8]
     assert [trade.trade_id for trade in tape.newest(2)] == [8, 9]
@@ -42,15 +37,15 @@ def test_trades_are_exact_and_in_order() -> None:
 def test_the_last_price_has_the_direction_of_its_last_change() -> None:
     tape, directions = Tape("BTCUSDT"), []
     for trade_id, price in enumerate(["5", "5", "6", "6.0", "5.5", "5.5", "7"]):
-        tape.add(_trade(trade_id, price))
+        tape.add(made_trade(trade_id, price))
         assert tape.last is not None
         directions.append(tape.last.direction)
     none, up, down = Direction.NONE, Direction.UP, Direction.DOWN
     assert directions == [none, none, up, up, down, down, up]
     # An older trade that comes later is not the last one.
     tape = Tape("BTCUSDT")
-    tape.add(_trade(4, "5"))
-    tape.add(_trade(3, "9"))
+    tape.add(made_trade(4, "5"))
+    tape.add(made_trade(3, "9"))
     assert tape.last == LastPrice(5 * 10**8, 8, Direction.NONE)
 
 
@@ -59,7 +54,7 @@ def test_arrivals_have_each_trade_once_whatever_the_order() -> None:
     random.Random(4).shuffle(shuffled)
     tape, taken, revision = Tape("BTCUSDT"), [], 0
     for number, trade_id in enumerate(shuffled):
-        tape.add(_trade(trade_id))
+        tape.add(made_trade(trade_id))
         if number % 7 == 0:
             taken += [trade.trade_id for trade in tape.arrivals(revision)]
             revision = tape.revision
@@ -71,15 +66,15 @@ def test_arrivals_have_each_trade_once_whatever_the_order() -> None:
 def test_a_full_tape_holds_the_newest() -> None:
     tape = Tape("BTCUSDT", limit=8)
     for trade_id in range(10, 40):
-        tape.add(_trade(trade_id))
+        tape.add(made_trade(trade_id))
         assert len(tape) <= 10
     assert _ids(tape) == list(range(40 - len(tape), 40))
-    tape.add(_trade(3))
+    tape.add(made_trade(3))
     assert tape.oldest_id == 40 - len(tape)
     assert [trade.trade_id for trade in tape.arrivals(0)] == _ids(tape)
     tape = Tape("BTCUSDT", limit=8)
     for trade_id in [*range(9, 0, -1), *range(10, 15)]:
-        tape.add(_trade(trade_id))
+        tape.add(made_trade(trade_id))
     assert _ids(tape) == list(range(5, 15))
     assert [trade.trade_id for trade in tape.arrivals(8)] == list(range(10, 15))
     # What came before is not held any more, or is not known to have come since.
@@ -88,8 +83,8 @@ def test_a_full_tape_holds_the_newest() -> None:
 
 def test_the_scale_follows_the_trades() -> None:
     tape = Tape("BTCUSDT")
-    tape.add(_trade(1, "0.5", "3"))
-    tape.add(_trade(2, "0.0000000005", "900000000000"))
+    tape.add(made_trade(1, "0.5", "3"))
+    tape.add(made_trade(2, "0.0000000005", "900000000000"))
     scale = tape.scale
     assert scale == Scale(10, 7)
     assert [(trade.price, trade.quantity) for trade in tape.since(-1)] == [
@@ -101,8 +96,8 @@ def test_the_scale_follows_the_trades() -> None:
 
 def test_what_fits_beside_no_other_trade_forgets_them() -> None:
     tape = Tape("BTCUSDT")
-    tape.add(_trade(1, quantity="0.000000000001"))
-    tape.add(_trade(2, quantity="93000000000000"))
+    tape.add(made_trade(1, quantity="0.000000000001"))
+    tape.add(made_trade(2, quantity="93000000000000"))
     assert [trade.trade_id for trade in tape.arrivals(0)] == _ids(tape) == [2]
     assert tape.since(-1)[0].quantity == 93 * 10 ** (12 + tape.scale.quantity)
 
@@ -110,7 +105,7 @@ def test_what_fits_beside_no_other_trade_forgets_them() -> None:
 @pytest.mark.parametrize("quantity", ["0." + "0" * 18 + "1", "9" * 30])
 def test_a_trade_that_no_scale_has_is_told_as_missing(quantity: str) -> None:
     tape = Tape("BTCUSDT")
-    for trade in (_trade(1), _trade(2, quantity=quantity), _trade(3)):
+    for trade in (made_trade(1), made_trade(2, quantity=quantity), made_trade(3)):
         tape.add(trade)
     assert _ids(tape) == [1, 3]
     found = tape.break_after(1, 3)
@@ -121,11 +116,11 @@ def test_a_trade_that_no_scale_has_is_told_as_missing(quantity: str) -> None:
 def test_breaks_are_told_and_bounded() -> None:
     tape = Tape("BTCUSDT")
     tape.broken(GapCause.DISCONNECT, "before any trade")
-    tape.add(_trade(1))
+    tape.add(made_trade(1))
     tape.broken(GapCause.DISCONNECT, "lost")
     tape.broken(GapCause.SILENCE, "later")
     tape.broken(GapCause.CRASH, "within", after_id=5)
-    tape.add(_trade(9))
+    tape.add(made_trade(9))
     found = tape.break_after(1, 9)
     assert found is not None
     assert (found.cause, found.detail) == (GapCause.DISCONNECT, "lost")
@@ -134,6 +129,6 @@ def test_breaks_are_told_and_bounded() -> None:
     assert found.detail == "within"
     assert tape.break_after(6, 9) is None
     for trade_id in range(10, 1_010):
-        tape.add(_trade(trade_id))
+        tape.add(made_trade(trade_id))
         tape.broken(GapCause.SILENCE, "quiet")
     assert tape.break_after(1, 9) is None or tape.break_after(1, 2) is None

@@ -6,6 +6,8 @@ import pytest
 
 from orderbook_desktop.core.time_text import (
     age_text,
+    clock_text,
+    date_text,
     duration_text,
     recent_text,
     time_of_day_text,
@@ -27,6 +29,8 @@ def test_the_time_of_day_names_its_zone() -> None:
     zone = timezone(timedelta(hours=2), "CEST")
     assert time_of_day_text(_MS, zone) == "12:30:00.123 CEST"
     assert len(time_of_day_text(_MS).split()) == 2
+    assert clock_text(_MS, zone) == "12:30:00.123"
+    assert date_text(_MS, zone) == "8 Aug 2024"
 
 
 def test_another_day_is_told_with_the_time() -> None:
@@ -38,6 +42,7 @@ def test_another_day_is_told_with_the_time() -> None:
 
 def test_a_time_beyond_the_calendar_is_shown_as_it_is() -> None:
     assert time_text(BEYOND) == time_of_day_text(BEYOND) == recent_text(BEYOND, 0) == str(BEYOND)
+    assert clock_text(BEYOND) == date_text(BEYOND) == str(BEYOND)
 
 
 @pytest.mark.parametrize(
