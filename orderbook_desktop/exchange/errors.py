@@ -10,6 +10,7 @@ KnownError
     ├── RegionBlocked       451: not served where we are
     ├── UnknownSymbol       the exchange does not trade it
     ├── NoBook              it is listed, and has no book for now
+    ├── TradesNotServed     it no longer serves trades as old as these
     └── UnexpectedAnswer    an answer that is none of its documents'
         ├── TooLarge        … because it is longer than any of theirs
         ├── Redirected      … but sends on to another address
@@ -166,6 +167,19 @@ class NoBook(ExchangeError):
         return (
             f"The exchange has no book of {self.market} for now: it is listed, but isn't traded; "
             "asking again from time to time."
+        )
+
+
+class TradesNotServed(ExchangeError):
+    """The exchange no longer serves the trades of `market` from the id `from_id` on."""
+
+    market: str
+    from_id: int
+
+    def __str__(self) -> str:
+        return (
+            f"The exchange no longer serves the trades of {self.market} from id {self.from_id} on; "
+            "import its public files of these days to fill the gap."
         )
 
 

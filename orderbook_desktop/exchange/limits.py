@@ -58,23 +58,47 @@ _MINUTE_MARGIN_S: Final = 1.0
 
 # What the exchange grants.
 WEIGHT_A_MINUTE: Final = 6_000
+# The most and the least that requests in the background may take of it.
+_MOST_BEHIND: Final = WEIGHT_A_MINUTE // 5
+_LEAST_BEHIND: Final = WEIGHT_A_MINUTE // 15
 
 
 class WeightLimit:
-    """The request weight used in the current minute, as the exchange last reported it."""
+    """The request weight used in the current minute, as the exchange last reported it.
+
+    Requests in the background go behind all others: they take a fifth of the weight at most, and
+    leave what the others may need. None goes out in a minute in which another one had to wait.
+    """
 
     # Without the reserve there is enough for the list of symbols (20), their volumes (80), the
     # first books of a hundred symbols (50 each), and a few witnesses.
     def __init__(self, per_minute: int = WEIGHT_A_MINUTE, reserve: int = 800) -> None:
         self._allowed = per_minute - reserve
-        self._used = 0
-        self._minute = 0
+        self._used = self._used_behind = 0
+        self._minute = self._minute_of_wait = 0
 
     def delay(self, weight: int, now: float) -> float:
         """Return how many seconds to wait before a request of `weight` should go out."""
         if int(now // 60) != self._minute or self._used + weight <= self._allowed:
             return 0.0
-        return 60.0 - now % 60 + _MINUTE_MARGIN_S
+        self._minute_of_wait = self._minute
+        return _until_next_minute(now)
+
+    def delay_behind(self, weight: int, kept: int, now: float) -> float:
+        """Return how many seconds a request of `weight` in the background should wait.
+
+        `kept` is the weight that the other requests of a minute may need.
+        """
+        minute = int(now // 60)
+        used, behind = (self._used, self._used_behind) if minute == self._minute else (0, 0)
+        granted = min(_MOST_BEHIND, max(_LEAST_BEHIND, self._allowed - kept))
+        fits = behind + weight <= granted and used + weight <= self._allowed
+        return 0.0 if fits and minute != self._minute_of_wait else _until_next_minute(now)
+
+    def spend_behind(self, weight: int, now: float) -> None:
+        """Note a request of `weight` in the background that goes out at `now`."""
+        self.spend(weight, now)
+        self._used_behind += weight
 
     def spend(self, weight: int, now: float) -> None:
         """Note a request of `weight` that goes out at `now`."""
@@ -90,4 +114,8 @@ class WeightLimit:
         minute = int(now // 60)
         if minute != self._minute:
             self._minute = minute
-            self._used = 0
+            self._used = self._used_behind = 0
+
+
+def _until_next_minute(now: float) -> float:
+    return 60.0 - now % 60 + _MINUTE_MARGIN_S

@@ -1,7 +1,8 @@
-"""Binance's REST interface: whole books as snapshots, and the trading volumes of a day.
+"""Binance's REST interface: books as snapshots, trades of before, and the volumes of a day.
 
-Source: Binance Spot API, "Order book" (`GET /api/v3/depth`), "24hr ticker price change
-statistics" (`GET /api/v3/ticker/24hr`), "HTTP Return Codes", "LIMITS".
+Source: Binance Spot API, "Order book" (`GET /api/v3/depth`), "Compressed/Aggregate trades list"
+(`GET /api/v3/aggTrades`), "24hr ticker price change statistics" (`GET /api/v3/ticker/24hr`), "HTTP
+Return Codes", "LIMITS".
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import re
 import time
 from collections.abc import Callable
 from decimal import Decimal
+from itertools import pairwise
 from typing import Final
 
 import msgspec
@@ -22,12 +24,14 @@ from orderbook_desktop.core.errors import MalformedMessage
 from orderbook_desktop.core.events import DepthSnapshot, decode_spot_snapshot
 from orderbook_desktop.core.foreign_text import plain_text
 from orderbook_desktop.core.horizon import Horizon
+from orderbook_desktop.core.trades import Trade, decode_repaired
 from orderbook_desktop.exchange.array_elements import ArrayElements
 from orderbook_desktop.exchange.errors import (
     ExchangeError,
     NoBook,
     Paced,
     RateLimited,
+    TradesNotServed,
     UnexpectedAnswer,
     UnknownSymbol,
     Unreachable,
@@ -49,6 +53,9 @@ _log = logging.getLogger(__name__)
 
 _WEIGHT_OF_LIMIT: Final = {100: 5, 500: 25, 1000: 50, 5000: 250}
 _WEIGHT_OF_TICKERS: Final = 80
+_WEIGHT_OF_TRADES: Final = 4
+# The exchange's limit.
+TRADES_AT_MOST: Final = 1_000
 # A minute's weight is enough for so many books in full depth, or for a hundred smaller ones.
 _BOOKS_IN_FULL_DEPTH: Final = 20
 _DEPTH_OF_MANY: Final = 1000
@@ -58,6 +65,9 @@ _AT_A_TIME: Final = 4
 # Binance Spot API, "Error codes": illegal characters (only the symbol can have any), and
 # an invalid symbol.
 _NO_SUCH_SYMBOL: Final = frozenset({-1100, -1121})
+# Binance Spot API, "Error codes": a parameter of the request has no valid value.
+_NO_SUCH_TRADES: Final = -1130
+_BUSY_S: Final = 0.5
 _LONGEST_ERROR: Final = 4096
 _LONGEST_MARKET: Final = 40
 _plain_volume: Final = re.compile(r"[0-9]{1,30}(\.[0-9]{1,30})?", re.ASCII).fullmatch
@@ -89,6 +99,7 @@ class _WireNoBook(msgspec.Struct):
 _error_decoder: Final = msgspec.json.Decoder(WireError)
 _no_book_decoder: Final = msgspec.json.Decoder(_WireNoBook)
 _ticker_decoder: Final = msgspec.json.Decoder(_WireTicker)
+_rows_decoder: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class RestClocks(Struct, frozen=True):
@@ -159,6 +170,28 @@ class BinanceRest:
         is_full = self.books <= _BOOKS_IN_FULL_DEPTH
         return self._limit if is_full else min(self._limit, _DEPTH_OF_MANY)
 
+    async def agg_trades(
+        self, market: str, from_id: int, limit: int = TRADES_AT_MOST
+    ) -> list[Trade]:
+        """Return the aggregated trades of `market` from an id on, `limit` at most, in order.
+
+        Their ids may have holes, and the first one may be a later one. The request goes behind all
+        others: it raises `Paced` also while these may need the weight. Raises `TradesNotServed` for
+        ids that are too old, and else as `snapshot` does.
+        """
+        if self._turns.locked():
+            raise Paced(_BUSY_S)
+        async with self._turns:
+            self._take_weight(_WEIGHT_OF_TRADES, is_behind=True)
+            query = {"symbol": market, "fromId": str(from_id), "limit": str(limit)}
+            answer = await self._get("/api/v3/aggTrades", query)
+        try:
+            return await asyncio.to_thread(_trades_in, answer.body, market, from_id)
+        except MalformedMessage as error:
+            reason = plain_text(error.reason)
+            _log.warning("no trades of %s (%s): %r", market, reason, error.excerpt)
+            raise UnexpectedAnswer(self._client.base_url, reason) from error
+
     async def day_volumes(self) -> dict[str, Decimal]:
         """Return the volume of the last 24 hours, in the quote asset, by market.
 
@@ -189,13 +222,19 @@ class BinanceRest:
         """Close the connections."""
         await self._client.close()
 
-    def _take_weight(self, weight: int) -> None:
+    def _take_weight(self, weight: int, *, is_behind: bool = False) -> None:
         now_s = self._clocks.wall()
         if (pause := self._paused_until - self._clocks.steady()) > 0:
             raise RateLimited(pause, self._pause_status, self._pause_asked_s)
-        if (delay := self._weight.delay(weight, now_s)) > 0:
+        if is_behind:
+            # Each followed book may have to be asked for anew.
+            kept = self.books * weight_of(self.depth)
+            delay, spend = self._weight.delay_behind(weight, kept, now_s), self._weight.spend_behind
+        else:
+            delay, spend = self._weight.delay(weight, now_s), self._weight.spend
+        if delay > 0:
             raise Paced(delay)
-        self._weight.spend(weight, now_s)
+        spend(weight, now_s)
 
     async def _get(
         self,
@@ -217,6 +256,10 @@ class BinanceRest:
         now_s = self._clocks.wall()
         error = refusal_in(answer, self._client.base_url, now_s, query.get("symbol"))
         text = plain_text(answer.body[:1000].decode("utf-8", "replace"))
+        if "fromId" in query and error_in_body(answer.body).code == _NO_SUCH_TRADES:
+            # It may be asked where the trades begin that are still served.
+            _log.info("HTTP %d for %s: %s", answer.status, query, text)
+            return TradesNotServed(query["symbol"], int(query["fromId"]))
         _log.warning("HTTP %d for %s: %s", answer.status, query, text)
         if isinstance(error, RateLimited):
             ends_at = self._clocks.steady() + error.retry_after_s
@@ -263,6 +306,19 @@ def _decoded(answer: Answer, market: str, limit: int) -> DepthSnapshot:
     known_from, known_to = (None if end == NO_END else end for end in answer.known)
     declared = Horizon.of_texts(known_from, known_to)
     return decode_spot_snapshot(answer.body, market, limit, declared)
+
+
+def _trades_in(body: bytes, market: str, from_id: int) -> list[Trade]:
+    """Return the trades in an answer; raise `MalformedMessage` if it is not one."""
+    try:
+        rows = _rows_decoder.decode(body)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise MalformedMessage("list of trades", str(error), body) from error
+    trades = [decode_repaired(bytes(row), market) for row in rows]
+    ids = [from_id - 1, *(trade.trade_id for trade in trades)]
+    if any(later <= earlier for earlier, later in pairwise(ids)):
+        raise MalformedMessage("list of trades", "its ids are not in order", body)
+    return trades
 
 
 def _has_no_book(body: bytes) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -87,3 +88,40 @@ def test_what_others_used_counts() -> None:
     assert limit.delay(250, 6_002.0) > 0
     limit.note_used(300, 6_003.0)
     assert limit.delay(250, 6_004.0) > 0, "an answer overtaken by another one takes nothing back"
+
+
+def spent_behind(limit: WeightLimit, kept: int, now: float) -> int:
+    """Spend in the background what is granted; return how much that was."""
+    spent = 0
+    while limit.delay_behind(4, kept, now) == 0:
+        limit.spend_behind(4, now)
+        spent += 4
+    return spent
+
+
+@pytest.mark.parametrize(
+    ("kept", "granted"), [(0, 1_200), (250, 1_200), (4_500, 700), (5_000, 400), (50_000, 400)]
+)
+def test_what_goes_behind_takes_a_fifth_at_most_and_leaves_what_others_may_need(
+    kept: int, granted: int
+) -> None:
+    limit = WeightLimit()
+    assert spent_behind(limit, kept, 6_000.0) == granted
+    assert limit.delay_behind(4, kept, 6_015.0) == 46
+    assert spent_behind(limit, kept, 6_060.0) == granted
+
+
+def test_what_goes_behind_counts_with_all_else() -> None:
+    limit = WeightLimit()
+    limit.note_used(4_800, 6_000.0)
+    assert spent_behind(limit, 250, 6_001.0) == 400
+    assert limit.delay(4, 6_002.0) > 0
+
+
+def test_nothing_goes_behind_in_a_minute_in_which_another_request_waits() -> None:
+    limit = WeightLimit()
+    limit.spend(5_000, 6_000.0)
+    assert limit.delay_behind(4, 250, 6_001.0) == 0
+    assert limit.delay(250, 6_002.0) > 0
+    assert limit.delay_behind(4, 250, 6_003.0) > 0
+    assert limit.delay_behind(4, 250, 6_060.0) == 0

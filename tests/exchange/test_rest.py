@@ -19,6 +19,7 @@ from orderbook_desktop.exchange.errors import (
     Paced,
     RateLimited,
     RegionBlocked,
+    TradesNotServed,
     UnexpectedAnswer,
     UnknownSymbol,
     Unreachable,
@@ -384,3 +385,80 @@ async def test_an_odd_volume_is_left_out(odd_one: str) -> None:
     body = f'[{{"symbol":"A","quoteVolume":{odd_one}}},{{"symbol":"B","quoteVolume":"2.5"}}]'
     async with odd_server(200, body.encode()) as odd, rest_of(odd.url) as rest:
         assert await rest.day_volumes() == {"B": Decimal("2.5")}
+
+
+ROWS = (
+    b'[{"a":7,"p":"1.50","q":"2.0","f":9,"l":11,"T":1700000000000,"m":true,"M":true}, '
+    b'{"a": 9,"p":"1.5","q":"1","f":13,"l":13,"T":1700000000001,"m":false}]'
+)
+
+
+async def test_trades_are_asked_for_as_documented_and_kept_byte_for_byte() -> None:
+    async with odd_server(200, ROWS) as odd, rest_of(odd.url) as rest:
+        trades = await rest.agg_trades(BTC, 7)
+        assert await rest.agg_trades(BTC, 5, limit=2) == trades
+    assert odd.queries == [
+        {"symbol": BTC, "fromId": "7", "limit": "1000"},
+        {"symbol": BTC, "fromId": "5", "limit": "2"},
+    ]
+    assert b"[" + b", ".join(trade.payload for trade in trades) + b"]" == ROWS
+    assert [(trade.market, trade.trade_id, trade.is_repaired) for trade in trades] == [
+        *((BTC, 7, True), (BTC, 9, True))
+    ]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{}",
+        b"<html>log in to this network</html>",
+        b"[1]",
+        ROWS[:-1],
+        ROWS.replace(b'"a": 9', b'"a": 7'),
+        ROWS.replace(b'"a":7', b'"a":6'),
+        ROWS.replace(b'"q":"1"', b'"q":"0"'),
+    ],
+)
+@pytest.mark.allows_log("no trades of BTCUSDT")
+async def test_trades_that_are_none_are_no_answer(body: bytes) -> None:
+    async with odd_server(200, body) as odd, rest_of(odd.url) as rest:
+        with pytest.raises(UnexpectedAnswer):
+            await rest.agg_trades(BTC, 7)
+
+
+async def test_trades_that_are_too_old_are_refused_by_an_error_of_its_own() -> None:
+    refusal = b'{"code":-1130,"msg":"Data sent for parameter \'fromId\' is not valid."}'
+    async with odd_server(400, refusal) as odd, rest_of(odd.url) as rest:
+        with pytest.raises(TradesNotServed, match="of BTCUSDT from id 7 on"):
+            await rest.agg_trades(BTC, 7)
+
+
+@pytest.mark.expects_log("HTTP 400")
+async def test_trades_of_a_symbol_that_is_not_traded_are_refused() -> None:
+    async with LocalExchange(SyntheticSource()) as exchange, rest_of(exchange.rest_url) as rest:
+        with pytest.raises(UnknownSymbol, match="XXXYYY"):
+            await rest.agg_trades("XXXYYY", 1)
+
+
+async def test_trades_are_asked_for_behind_the_books() -> None:
+    """A book that has to wait keeps them waiting, too, and they take no turn of a book's."""
+    used, clock = {"X-MBX-USED-WEIGHT-1M": "5000"}, HandClock()
+    async with odd_server(200, BOOK, used) as odd, rest_of(odd.url, clock=clock) as rest:
+        await rest.snapshot(BTC)
+        odd.answers.append((200, ROWS, {}))
+        with pytest.raises(Paced):
+            await rest.snapshot(BTC)
+        with pytest.raises(Paced):
+            await rest.agg_trades(BTC, 7)
+        clock.now_s += 61
+        odd.answers = [(200, BOOK, {})]
+        odd.delay = 0.2
+        books = [asyncio.create_task(rest.snapshot(BTC)) for _ in range(4)]
+        await asyncio.sleep(0.05)
+        with pytest.raises(Paced):
+            await rest.agg_trades(BTC, 7)
+        await asyncio.gather(*books)
+        odd.answers = [(200, ROWS, {})]
+        assert len(await rest.agg_trades(BTC, 7)) == 2
+    assert len(odd.queries) == 6
