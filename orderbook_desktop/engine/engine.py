@@ -29,6 +29,7 @@ from orderbook_desktop.exchange.catalogue import fetch_symbols
 from orderbook_desktop.exchange.rest import BinanceRest
 from orderbook_desktop.exchange.stream import BinanceStreams
 from orderbook_desktop.storage.archive.archiver import Archiver
+from orderbook_desktop.storage.errors import OtherVersion
 from orderbook_desktop.storage.reading.change_stream import RecordedSnapshots, RecordedStreams
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.server.server import DatabaseServer, ServerState
@@ -280,7 +281,9 @@ class Engine:
 
     def _new_server(self) -> DatabaseServer:
         settings = self.settings
-        return DatabaseServer(settings.data_dir, settings.mongo_dsn, times=self._times.server)
+        return DatabaseServer(
+            settings.data_dir, settings.mongo_dsn, times=self._times.server, move=_move_recordings
+        )
 
     def _new_archiver(self, counts: AllCounts) -> Archiver:
         return Archiver(
@@ -337,6 +340,13 @@ class Engine:
     def _forget(self, market: str, done: asyncio.Task[None]) -> None:
         if self._closing.get(market) is done:
             del self._closing[market]
+
+
+async def _move_recordings(other: OtherVersion, tell: Callable[[str], None]) -> str:
+    # Imported here because nearly no start needs it.
+    from orderbook_desktop.engine.folder_move import move_recordings  # noqa: PLC0415
+
+    return await move_recordings(other, tell)
 
 
 async def _close_after(session: MarketSession, before: asyncio.Task[None] | None) -> None:

@@ -258,15 +258,22 @@ class DiskFails(DatabaseError):
 
 
 class OtherVersion(DatabaseError):
-    """The database's files were written by an incompatible version of the server."""
+    """The database's files were written by an incompatible `version` of the server.
+
+    The version is empty where it is not known.
+    """
 
     name: str
     folder: Path
     log_path: Path
+    version: str = ""
 
     def __str__(self) -> str:
+        version = (
+            f"{self.name} {self.version}" if self.version else f"another version of {self.name}"
+        )
         return (
-            f"The database files in {self.folder} were written by another version of {self.name}; "
+            f"The database files in {self.folder} were written by {version}; "
             f"use that version, or choose another folder with ORDERBOOK_DATA_DIR (details: "
             f"{self.log_path})."
         )

@@ -8,6 +8,7 @@ import logging
 import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,7 @@ import typer
 
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.engine.folder_move import move_recordings
 from orderbook_desktop.storage.errors import folder_error
 from orderbook_desktop.storage.failures import driver_failures_raised
 from orderbook_desktop.storage.server.server import DatabaseServer, ServerState, redacted_dsn
@@ -49,7 +51,7 @@ async def open_database(settings: Settings, *, existing: bool = True) -> AsyncIt
     """
     if existing and not settings.mongo_dsn:
         _check_folder(settings.data_dir)
-    server = DatabaseServer(settings.data_dir, settings.mongo_dsn)
+    server = DatabaseServer(settings.data_dir, settings.mongo_dsn, move=move_recordings)
     reading = PatientDatabase(settings.db_name) if existing else None
     database = reading or Database(settings.db_name)
 
@@ -59,9 +61,9 @@ async def open_database(settings: Settings, *, existing: bool = True) -> AsyncIt
 
     try:
         await asyncio.to_thread(importlib.import_module, "motor.motor_asyncio")
+        tell_no_more = server.subscribe(partial(_tell_state, server))
         await server.start()
-        if server.state_detail:
-            typer.echo(f"orderbook-desktop: {server.state_detail}", err=True)
+        tell_no_more()
         connect()
         # The server may move: another copy of the program can take it over.
         server.subscribe(connect)
@@ -76,6 +78,11 @@ async def open_database(settings: Settings, *, existing: bool = True) -> AsyncIt
         database.close()
         await close_within(server, _CLOSE_WITHIN_S)
         raise
+
+
+def _tell_state(server: DatabaseServer) -> None:
+    if server.state_detail:
+        typer.echo(f"orderbook-desktop: {server.state_detail}", err=True)
 
 
 def _check_folder(folder: Path) -> None:

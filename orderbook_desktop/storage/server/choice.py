@@ -44,10 +44,14 @@ class ServerKind(Enum):
 
 
 class ServerProgram(Struct, frozen=True):
-    """A database server that can be started: its kind, and the command up to its arguments."""
+    """A database server that can be started: its kind, and the command up to its arguments.
+
+    One that `is_other` is of another version than the program's own, for files that only it reads.
+    """
 
     kind: ServerKind
     command: tuple[str, ...]
+    is_other: bool = False
 
     @property
     def name(self) -> str:

@@ -45,6 +45,11 @@ from orderbook_desktop.storage.server.places import (
     socket_place,
 )
 from orderbook_desktop.storage.server.readiness import ready_server
+from orderbook_desktop.storage.server.server_versions import (
+    check_readable,
+    finish_swap,
+    note_version,
+)
 from orderbook_desktop.storage.server.start_failures import (
     failure_of,
     has_broken_catalogue,
@@ -203,7 +208,18 @@ class LocalServer:
         if self._place is not None:
             self._place.clear()
 
+    @property
+    def _is_ours(self) -> bool:
+        """Whether the server is a SecantusDB of the program's own version."""
+        return self.program.kind is ServerKind.SECANTUS and not self.program.is_other
+
     def _prepare(self) -> None:
+        if self._is_ours:
+            try:
+                finish_swap(self.folder)
+            except OSError as error:
+                raise folder_error(self.folder, error) from error
+            check_readable(self.folder, self.log_path)
         if has_lost_its_catalogue(self.folder):
             raise DatabaseDamaged(self.folder, self.log_path)
         try:
@@ -253,6 +269,15 @@ class LocalServer:
             self._child = await self._start_after_reset(place, command)
             if self._child is None:
                 raise
+        if self._is_ours:
+            self._note_version()
+
+    def _note_version(self) -> None:
+        try:
+            note_version(self.folder)
+        except OSError as error:
+            # The files can be used, and the next start notes it.
+            log.warning("the version of %s can't be noted: %s", self.folder, error)
 
     async def _start_after_reset(self, place: Place, command: Sequence[str]) -> ChildProcess | None:
         """Start the child with the new password of a reset that was cut off, if it is known."""

@@ -269,8 +269,8 @@ def port_in(file: Path) -> int:
     return int(file.read_text("ascii").rpartition(":")[2])
 
 
-def main(arguments: list[str]) -> int:
-    """Run SecantusDB with `arguments`; return its exit code."""
+def main(arguments: list[str], storage: type[Storage] = QuickStorage) -> int:
+    """Run SecantusDB with `arguments` on files of `storage`; return its exit code."""
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("task", choices=("serve", "make", "reset"))
     parser.add_argument("--password-file", type=Path, required=True)
@@ -283,7 +283,7 @@ def main(arguments: list[str]) -> int:
     if options.task == "serve" and options.socket is None and options.tls_port_file is None:
         parser.error("serve needs --socket or --tls-port-file")
     os.environ.setdefault(*_CHECKPOINT)
-    secantus_server.Storage = QuickStorage
+    secantus_server.Storage = storage
     cli.SecantusDBServer = partial(ChildServer, options)
     return int(cli.main(rest) or 0)
 

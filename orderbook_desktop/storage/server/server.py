@@ -6,8 +6,9 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -21,6 +22,7 @@ from orderbook_desktop.storage.errors import (
     DatabaseError,
     DatabaseFolderBusy,
     NoDatabaseYet,
+    OtherVersion,
     OwnerSilent,
     OwnerUnlocked,
     OwnerUnproven,
@@ -56,6 +58,12 @@ _BREAKDOWNS_AT_MOST: Final = 3
 _UNEXPECTED: Final = "The database server ended unexpectedly; it is starting again."
 
 
+# Moves the recordings of the folder that another version wrote into files of the present version.
+# It calls the second argument with a sentence about its progress, and returns one about the result,
+# or nothing. Raises a `KnownError`; then the folder is as it was.
+Move = Callable[[OtherVersion, Callable[[str], None]], Awaitable[str]]
+
+
 class ServerState(Enum):
     """Whether the server can be used."""
 
@@ -89,8 +97,13 @@ class DatabaseServer:
         times: ServerTimes = SERVER_TIMES,
         now: Callable[[], float] = time.monotonic,
         now_ns: Callable[[], int] = time.time_ns,
+        move: Move | None = None,
     ) -> None:
-        """`program` is the server to start as a child; None: the one of `choose_program()`."""
+        """`program` is the server to start as a child; None: the one of `choose_program()`.
+
+        `move` moves the recordings of a folder that another version wrote; None: such a folder is
+        refused.
+        """
         self._folder = data_dir / "database"
         self._dsn = mongo_dsn
         self._kind = ServerKind.DSN if mongo_dsn else ServerKind.SECANTUS
@@ -99,6 +112,7 @@ class DatabaseServer:
         self._times = times
         self._now = now
         self._now_ns = now_ns
+        self._move = move
         self._claim: FolderClaim | None = None
         self._local: LocalServer | None = None
         self._joined: ServerRecord | None = None
@@ -106,6 +120,7 @@ class DatabaseServer:
         self._state = ServerState.STARTING
         self._detail = ""
         self._damage = ""
+        self._moved = ""
         self._notified: tuple[ServerState, str, str] | None = None
         self._callbacks: list[Callable[[], None]] = []
         self._keeper: asyncio.Task[None] | None = None
@@ -349,7 +364,13 @@ class DatabaseServer:
         if self._local is None:
             self._local = self._new_local()
         kind = self._local.program.kind
-        place = await self._local.launch(wanted_port, port_patience_s)
+        try:
+            place = await self._local.launch(wanted_port, port_patience_s)
+        except OtherVersion as error:
+            if self._move is None or kind is not ServerKind.SECANTUS:
+                raise
+            self._moved = await self._move(error, partial(self._enter, ServerState.STARTING))
+            place = await self._local.launch(wanted_port, port_patience_s)
         claim.publish(
             ServerRecord(
                 socket=str(place.path) if isinstance(place, SocketPlace) else "",
@@ -361,7 +382,8 @@ class DatabaseServer:
             )
         )
         self._use(kind, place, self._password(kind))
-        notice = self._damage or self._local.moved or self._recordings_elsewhere(kind)
+        notice = self._damage or self._local.moved or self._moved
+        notice = notice or self._recordings_elsewhere(kind)
         self._enter(ServerState.READY, notice)
 
     def _new_local(self) -> LocalServer:

@@ -232,3 +232,14 @@ def _reason(error: Any) -> str:
     if words := system_words(str(first.get("errmsg"))):
         return words
     return str(first.get("codeName") or first.get("errmsg") or f"code {error.code}")[:80]
+
+
+async def database_names(dsn: str) -> list[str]:
+    """Return the names of the databases of the server at `dsn`. Raises PyMongo's errors."""
+    from motor.motor_asyncio import AsyncIOMotorClient  # noqa: PLC0415
+
+    client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(dsn)
+    try:
+        return await client.list_database_names()
+    finally:
+        client.close()

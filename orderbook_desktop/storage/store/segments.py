@@ -159,6 +159,12 @@ async def recorded_markets(database: Database) -> list[object]:
     return list(await database.collection(SEGMENTS).distinct("market", WITH_BOOK))
 
 
+async def named_markets(database: Database) -> list[str]:
+    """Return the markets that segments name, with a book or without. Raises PyMongo's errors."""
+    found = await database.collection(SEGMENTS).distinct("market")
+    return sorted(market for market in found if isinstance(market, str))
+
+
 async def unarchived_ranges(database: Database, market: str) -> dict[str, tuple[int, int]]:
     """Return by segment after which id, and through which, it may still need raw events.
 
