@@ -31,6 +31,7 @@ class NumberMetrics:
         self.height = self._metrics.height()
         self.ascent = self._metrics.ascent()
         self.digit = self._metrics.horizontalAdvance("0")
+        self.digit_height = self._metrics.capHeight()
 
     def width(self, text: str) -> float:
         """Return the advance of `text` in logical pixels."""

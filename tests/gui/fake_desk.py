@@ -19,6 +19,7 @@ from orderbook_desktop.core.recording_status import RecordingState, RecordingSta
 from orderbook_desktop.core.sources import BookLook
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
 from orderbook_desktop.core.symbols import SymbolInfo, split_symbol
+from orderbook_desktop.core.tape import Tape
 from orderbook_desktop.core.units import format_units
 from orderbook_desktop.gui.panes.book_frame import BookFrame, read_frame
 
@@ -61,11 +62,12 @@ class FakeSource:
         self.market = market
         self.book = Book()
         self.last: BookImage | None = None
+        self.tape: Tape | None = None
         self.status = FeedStatus(FeedState.SYNCING, SourceKind.MONGO)
         self._next_id = 1_001
 
     def look(self) -> BookLook:
-        return BookLook(self.book, self.status, self.last)
+        return BookLook(self.book, self.status, self.last, self.tape)
 
     def load(self, bids: Pairs, asks: Pairs, depth: int | None = 100_000) -> None:
         """Load the answer to a request for `depth` levels; None: it is not known how deep it is."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.errors import KnownError
@@ -12,6 +13,7 @@ from orderbook_desktop.core.number_format import MarketFormat, market_format
 from orderbook_desktop.core.sources import BookLook
 from orderbook_desktop.core.status import FeedState, FeedStatus
 from orderbook_desktop.core.symbols import SymbolInfo
+from orderbook_desktop.core.tape import LastPrice, Tape
 
 _NO_LEVELS = Levels(EMPTY, EMPTY)
 
@@ -24,6 +26,9 @@ class BookFrame(Struct, frozen=True, eq=False):
     within which the book is whole, at the scale of `format`; None: it is not known how deep.
     `is_lost` is whether this is the last book that was known, as the present one is unknown. A pane
     that `explains` says why there is no book; the panes beside it only say that there is none.
+
+    `last` is the price of the newest trade, and `tape` has the trades, of which new ones come while
+    the frame is shown; both are None where trades are not followed.
     """
 
     symbol: SymbolInfo
@@ -37,11 +42,19 @@ class BookFrame(Struct, frozen=True, eq=False):
     problem: str = ""
     is_lost: bool = False
     explains: bool = True
+    last: LastPrice | None = None
+    tape: Tape | None = None
 
     @property
     def has_levels(self) -> bool:
         """Whether the book has a bid or an ask."""
         return len(self.bids.prices) > 0 or len(self.asks.prices) > 0
+
+    def has_book_of(self, other: BookFrame | None) -> bool:
+        """Return whether this is the book of `other`, with newer trades."""
+        if other is None or not self.has_levels or self.symbol != other.symbol:
+            return False
+        return self.bids is other.bids and self.asks is other.asks
 
 
 class Message(Struct, frozen=True):
@@ -53,9 +66,10 @@ class Message(Struct, frozen=True):
 
 def read_frame(symbol: SymbolInfo, look: BookLook) -> BookFrame:
     """Return the frame for `look`; if its book can't be read, the frame has a `problem`."""
-    book = look.book
+    book, tape = look.book, look.tape
+    last = tape.last if tape is not None else None
     if look.last is not None:
-        return _lost_frame(symbol, look.status, look.last)
+        return replace(_lost_frame(symbol, look.status, look.last), last=last, tape=tape)
     bids = asks = _NO_LEVELS
     problem = ""
     try:
@@ -72,6 +86,8 @@ def read_frame(symbol: SymbolInfo, look: BookLook) -> BookFrame:
         book.event_ms,
         book.horizon,
         problem,
+        last=last,
+        tape=tape,
     )
 
 

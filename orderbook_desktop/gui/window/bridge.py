@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 from PySide6.QtCore import QObject, Qt, QTimer, Signal
@@ -17,6 +17,7 @@ from orderbook_desktop.core.recording_status import RecordingStatus
 from orderbook_desktop.core.sources import BookLook, BookSource
 from orderbook_desktop.core.status import Badge, FeedState, FeedStatus, SourceKind, badge_for
 from orderbook_desktop.core.symbols import SymbolInfo
+from orderbook_desktop.core.tape import Tape
 from orderbook_desktop.gui.panes.book_frame import BookFrame, read_frame
 from orderbook_desktop.system.steady_clock import steady_ns
 
@@ -27,6 +28,28 @@ _RATE_NS: Final = 1_000_000_000
 _FALLBACK_HZ: Final = 60.0
 _LOOK_MS: Final = 100
 _ASLEEP_LOOK_MS: Final = 1_000
+
+
+class _FrameKey(NamedTuple):
+    """What a frame depends on."""
+
+    source: BookSource
+    book: Book
+    revision: int
+    tape: Tape | None
+    tape_revision: int
+    state: FeedState
+    detail: str
+    kind: SourceKind
+
+    @property
+    def words(self) -> tuple[FeedState, str, SourceKind]:
+        """What the badge depends on."""
+        return self.state, self.detail, self.kind
+
+    def has_book_of(self, other: _FrameKey | None) -> bool:
+        """Return whether at most the number of trades has changed since `other`."""
+        return other is not None and self._replace(tape_revision=other.tape_revision) == other
 
 
 class DeskBridge(QObject):
@@ -68,7 +91,8 @@ class DeskBridge(QObject):
         self._now_ns = now_ns
         self._symbol: SymbolInfo | None = None
         self._desk_revision: int | None = None
-        self._last_frame_key: tuple[BookSource, Book, int, FeedState, str, SourceKind] | None = None
+        self._last_frame_key: _FrameKey | None = None
+        self._frame: BookFrame | None = None
         self._frame_clock_ns = frame_clock_ns
         self._framed_ns = 0
         self._frame_ns = 0
@@ -160,18 +184,22 @@ class DeskBridge(QObject):
     def _look_at_book(self, source: BookSource, look: BookLook) -> None:
         if not self._awake:
             return
-        status, book = look.status, look.book
-        frame_key = (
-            *(source, book, book.revision),
+        status, book, tape = look.status, look.book, look.tape
+        frame_key = _FrameKey(
+            *(source, book, book.revision, tape, tape.revision if tape is not None else 0),
             *(status.state, status.detail, status.source),
         )
-        if frame_key == self._last_frame_key:
+        last_key, self._last_frame_key = self._last_frame_key, frame_key
+        if frame_key == last_key:
             return
-        if self._last_frame_key is None or self._last_frame_key[3:] != frame_key[3:]:
+        if last_key is None or last_key.words != frame_key.words:
             self._slow_at_ns = 0  # The badge must not lag behind the picture.
-        self._last_frame_key = frame_key
         self._framed_ns = self._frame_clock_ns()
-        frame = read_frame(self._desk.symbol, look)
+        if self._frame is not None and tape is not None and frame_key.has_book_of(last_key):
+            frame = replace(self._frame, last=tape.last)
+        else:
+            frame = read_frame(self._desk.symbol, look)
+        self._frame = frame
         if frame.problem and frame.problem != self._problem:
             _log.warning("The book of %s cannot be shown: %s", frame.symbol.symbol, frame.problem)
         self._problem = frame.problem

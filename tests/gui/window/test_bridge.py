@@ -13,8 +13,10 @@ from pytestqt.qtbot import QtBot
 from orderbook_desktop.core.recording_status import RecordingCounts, RecordingStatus
 from orderbook_desktop.core.status import Badge, FeedState, SourceKind
 from orderbook_desktop.core.symbols import SymbolInfo
+from orderbook_desktop.core.tape import Direction
 from orderbook_desktop.gui.panes.book_frame import BookFrame
 from orderbook_desktop.gui.window.bridge import DeskBridge
+from tests.core.trades_made import made_tape, made_trade
 from tests.gui.fake_desk import NOW_NS, FakeDesk, FakeSource, TurningSource
 
 T = TypeVar("T")
@@ -113,6 +115,34 @@ def test_many_events_between_two_looks_are_one_frame(
     bridge.look()
     assert len(emitted.frames) == 2
     assert emitted.frames[-1].bids.quantities.tolist() == [4 * 10**8]
+
+
+def test_trades_alone_are_a_frame_of_the_same_book(
+    bridge: DeskBridge, emitted: Emitted, desk: FakeDesk
+) -> None:
+    desk.source.load([("100.00", "1")], [("100.01", "1")])
+    bridge.look()
+    desk.source.tape = tape = made_tape([made_trade(1, "100.01")])
+    bridge.look()
+    tape.add(made_trade(2, "100.00"))
+    bridge.look()
+    bridge.look()
+    none, first, second = emitted.frames
+    assert (none.last, none.tape) == (None, None)
+    assert first.last is not None
+    assert second.last is not None
+    assert (first.last.price, second.last.price) == (100_01000000, 100_00000000)
+    assert (first.last.direction, second.last.direction) == (Direction.NONE, Direction.DOWN)
+    assert second.tape is tape
+    assert second.has_book_of(first)
+    desk.source.apply([("100.00", "2")], [])
+    tape.add(made_trade(3, "100.01"))
+    bridge.look()
+    assert not emitted.frames[-1].has_book_of(second)
+    desk.source.lose(FeedState.RECONNECTING)
+    bridge.look()
+    assert emitted.frames[-1].is_lost
+    assert emitted.frames[-1].last == tape.last
 
 
 def test_another_symbol_comes_before_its_empty_frame(

@@ -119,7 +119,13 @@ class DepthChart(Pane):
             self._view.reset(keep_zoom=True)
             self._top = 0.0
             self._crosshair = None
+        is_same = frame.has_book_of(self._frame)
         self._frame = frame
+        if not is_same:
+            self._build(frame)
+
+    def _build(self, frame: BookFrame) -> None:
+        """Build the curves of `frame`, and bring them into view."""
         self._curves = None
         if message_of(frame) is None:
             bids, asks = (
@@ -139,7 +145,7 @@ class DepthChart(Pane):
         # The scale of the other asset says nothing.
         self._top = 0.0
         if self._frame is not None:
-            self.set_frame(self._frame)
+            self._build(self._frame)
 
     def begin_anew(self) -> None:
         """Treat the next frame as that of another market."""
@@ -150,7 +156,7 @@ class DepthChart(Pane):
         """Follow the mid again, at the automatic range."""
         self._view.reset()
         if self._frame is not None:
-            self.set_frame(self._frame)
+            self._build(self._frame)
         self._preferences.chart_share = None
 
     def zoom(self, factor: float, at: float | None = None) -> None:

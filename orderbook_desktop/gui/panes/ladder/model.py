@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from orderbook_desktop.core.known_depth import AT_LEAST, at_least_text
 from orderbook_desktop.core.ladder import Ladder, LadderSide, Side, build_ladder, cost_side
 from orderbook_desktop.core.ladder_memory import ColumnFormats, LadderMemory
+from orderbook_desktop.core.tape import Direction
 from orderbook_desktop.gui.panes.axes import scale_top
 from orderbook_desktop.gui.panes.book_frame import BookFrame, message_of
 from orderbook_desktop.gui.panes.ladder.layout import Column, Grid, Span
@@ -25,10 +26,13 @@ from orderbook_desktop.gui.panes.ladder.scene import (
     SceneBuilder,
     changed_sizes,
     headings,
+    last_text,
     price_heading,
     reach_of,
     spread_lines,
 )
+
+_WORDS: Final = {Direction.UP: ", up", Direction.DOWN: ", down", Direction.NONE: ""}
 
 
 class _ExactRow(NamedTuple):
@@ -234,7 +238,8 @@ class LadderModel:
             self._builder = SceneBuilder(frame.format, self._step)
         rows = self._builder.rows(ladder, shown, view, grid, formats, marks)
         spread = grid.span(view.spread_line, 2) if view.spread_line is not None else None
-        return LadderScene(tuple(rows), spread_lines(ladder, frame.format), spread, columns)
+        last = last_text(frame.last, frame.format)
+        return LadderScene(tuple(rows), spread_lines(ladder, frame.format), spread, columns, last)
 
     def headings(
         self, columns: Mapping[Column, Span], advance: Callable[[str], float]
@@ -277,7 +282,7 @@ class LadderModel:
         return f"{exact.side.value}\t{exact.price}\t{size}\t{total}".replace(",", "")
 
     def summary(self) -> str:
-        """Return best bid, best ask and spread in words."""
+        """Return the last price, best bid, best ask and spread in words."""
         if self.frame is None or self.ladder is None:
             return ""
         message = message_of(self.frame)
@@ -288,7 +293,9 @@ class LadderModel:
             for side, price in self.ladder.best.items()
         ]
         lines = spread_lines(self.ladder, self.frame.format)
-        return ", ".join([*best, " ".join(line for line in lines if line)])
+        last = last_text(self.frame.last, self.frame.format)
+        traded = [] if last is None else [f"last price {last.price}{_WORDS[last.direction]}"]
+        return ", ".join([*traded, *best, " ".join(line for line in lines if line)])
 
     def _begin(self) -> None:
         """Forget what holds for one market and one grouping only."""

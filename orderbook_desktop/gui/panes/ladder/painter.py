@@ -9,13 +9,14 @@ from PySide6.QtCore import QPointF, QRect, Qt
 from PySide6.QtGui import QColor, QFont, QPainter, QPixmap, QPolygonF
 
 from orderbook_desktop.core.ladder import Side
+from orderbook_desktop.core.tape import Direction
 from orderbook_desktop.gui.number_font import NumberMetrics
 from orderbook_desktop.gui.panes.book_frame import Message
 from orderbook_desktop.gui.panes.hatching import Hatching
 from orderbook_desktop.gui.panes.ladder.glyph_atlas import GlyphAtlas
 from orderbook_desktop.gui.panes.ladder.layout import Column, Span, grows_leftward
 from orderbook_desktop.gui.panes.ladder.position import Row
-from orderbook_desktop.gui.panes.ladder.scene import PADDING, LadderScene
+from orderbook_desktop.gui.panes.ladder.scene import PADDING, LadderScene, LastText
 from orderbook_desktop.gui.panes.pane import paint_message
 from orderbook_desktop.gui.theme import Theme
 
@@ -27,6 +28,7 @@ _FRESH_TINT: Final = 0.45
 _LARGE_EDGE: Final = 3
 _SKIP_MARK: Final = 10
 _ARROW: Final = 7
+_ARROW_GAP: Final = 6
 
 
 class LadderPainter:
@@ -40,6 +42,7 @@ class LadderPainter:
         self._numbers = numbers
         self._bold_numbers = NumberMetrics(self._bold)
         self._side = {Side.BID: theme.bid, Side.ASK: theme.ask}
+        self._direction = {Direction.UP: theme.bid, Direction.DOWN: theme.ask}
         self._hatching = Hatching(theme)
         self._atlases: dict[tuple[int, int], GlyphAtlas] = {}
         self._triangles: dict[tuple[int, int, int, float], QPixmap] = {}
@@ -63,7 +66,7 @@ class LadderPainter:
         self._marks(painter, scene, width, hovered, picked)
         self._texts(painter, scene)
         if scene.spread_span is not None:
-            self._spread_row(painter, scene.spread_lines, scene.spread_span, width)
+            self._spread_row(painter, scene, scene.spread_span, width)
 
     def paint_message(self, painter: QPainter, area: QRect, message: Message) -> None:
         """Draw `message` in the middle of `area`."""
@@ -85,17 +88,20 @@ class LadderPainter:
             cell = QRect(span.start + PADDING, area.y(), span.length - 2 * PADDING, area.height())
             painter.drawText(cell, _RIGHT, texts[column])
 
-    def paint_strip(
-        self, painter: QPainter, area: QRect, taken: int, lines: tuple[str, str]
-    ) -> None:
-        """Draw mid and spread in one line, where no row between the sides has them.
+    def paint_strip(self, painter: QPainter, area: QRect, taken: int, scene: LadderScene) -> None:
+        """Draw last price, mid and spread in one line, where no row between the sides has them.
 
         `taken` is the width at the right end that something else takes.
         """
         painter.fillRect(area, self._theme.raised)
         painter.fillRect(area.x(), area.bottom(), area.width(), 1, self._theme.line)
-        mid, spread = lines
+        mid, spread = scene.spread_lines
         text = area.adjusted(PADDING, 0, -PADDING - taken, 0)
+        if scene.last is not None:
+            baseline = self._numbers.baseline(area.y(), area.height())
+            self._last_price(painter, scene.last, text.left() + _ARROW + _ARROW_GAP, baseline)
+            left = _ARROW + _ARROW_GAP + round(self._bold_numbers.width(scene.last.price))
+            text = text.adjusted(left + 2 * PADDING, 0, 0, 0)
         painter.setFont(self._bold)
         painter.setPen(self._theme.text)
         painter.drawText(text, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, mid)
@@ -104,6 +110,23 @@ class LadderPainter:
             painter.setFont(self._numbers.font)
             painter.setPen(self._spread_colour(spread))
             painter.drawText(text, _RIGHT, spread)
+
+    def _last_price(self, painter: QPainter, last: LastText, left: float, baseline: float) -> None:
+        """Draw the last price from the x coordinate `left` on, with its arrow before it.
+
+        The room of the arrow stays where there is none, so that the price never moves.
+        """
+        colour = self._direction.get(last.direction, self._theme.text)
+        painter.setFont(self._bold)
+        painter.setPen(colour)
+        painter.drawText(QPointF(left, baseline), last.price)
+        if last.direction is not Direction.NONE:
+            # Its middle is that of the digits.
+            middle = baseline - self._numbers.digit_height / 2
+            span = Span(round(middle - _ARROW / 2), _ARROW)
+            upward = 1 if last.direction is Direction.UP else -1
+            arrow = round(left) - _ARROW - _ARROW_GAP
+            self._triangle(painter, arrow, span, upward, colour, _ARROW)
 
     def _unknown(self, painter: QPainter, scene: LadderScene, width: int) -> None:
         """Hatch the rows beyond what is known, and mark the edge."""
@@ -203,24 +226,30 @@ class LadderPainter:
             atlas = self._atlases[key] = GlyphAtlas(font, colour, ratio)
         return atlas
 
-    def _spread_row(
-        self, painter: QPainter, lines: tuple[str, str], span: Span, width: int
-    ) -> None:
+    def _spread_row(self, painter: QPainter, scene: LadderScene, span: Span, width: int) -> None:
+        """Draw the last price above mid and spread, or mid above spread where no trade is known."""
         theme, (top, height) = self._theme, span
         painter.fillRect(0, top, width, height, theme.raised)
         painter.fillRect(0, top, width, 1, theme.line)
         painter.fillRect(0, top + height - 1, width, 1, theme.line)
-        mid, spread = lines
-        line = self._numbers.height
-        first = top + (height - (2 if spread else 1) * line) / 2
-        painter.setFont(self._bold)
-        painter.setPen(theme.text)
-        left = (width - self._bold_numbers.width(mid)) / 2
-        painter.drawText(QPointF(left, self._numbers.baseline(first, line)), mid)
+        mid, spread = scene.spread_lines
+        last, below, line = scene.last, spread, self._numbers.height
+        if last is not None:
+            both = f"{mid}   {spread}".rstrip()
+            below = both if self._numbers.width(both) <= width - 2 * PADDING else spread or mid
+        first = top + (height - (2 if below else 1) * line) / 2
+        baseline = self._numbers.baseline(first, line)
+        if last is not None:
+            left = (width - self._bold_numbers.width(last.price)) / 2
+            self._last_price(painter, last, left, baseline)
+        else:
+            painter.setFont(self._bold)
+            painter.setPen(theme.text)
+            painter.drawText(QPointF((width - self._bold_numbers.width(mid)) / 2, baseline), mid)
         painter.setFont(self._numbers.font)
         painter.setPen(self._spread_colour(spread))
-        left = (width - self._numbers.width(spread)) / 2
-        painter.drawText(QPointF(left, self._numbers.baseline(first + line, line)), spread)
+        left = (width - self._numbers.width(below)) / 2
+        painter.drawText(QPointF(left, self._numbers.baseline(first + line, line)), below)
 
     def _spread_colour(self, spread: str) -> QColor:
         return self._theme.trouble if spread.startswith("crossed") else self._theme.muted

@@ -10,7 +10,13 @@ from msgspec import Struct
 from orderbook_desktop.core.known_depth import AT_LEAST
 from orderbook_desktop.core.ladder import Ladder, LadderSide, Side
 from orderbook_desktop.core.ladder_memory import ColumnFormats, LadderMemory
-from orderbook_desktop.core.number_format import ColumnFormat, MarketFormat, percent_text
+from orderbook_desktop.core.number_format import (
+    ColumnFormat,
+    MarketFormat,
+    exact_text,
+    percent_text,
+)
+from orderbook_desktop.core.tape import Direction, LastPrice
 from orderbook_desktop.gui.panes.ladder.layout import Column, Grid, Span
 from orderbook_desktop.gui.panes.ladder.position import Row, SeenRow, View
 
@@ -43,17 +49,25 @@ class LadderRow(NamedTuple):
     is_large: bool = False
 
 
+class LastText(NamedTuple):
+    """The last price as text, and where it went when it changed last."""
+
+    price: str
+    direction: Direction
+
+
 class LadderScene(Struct, frozen=True):
     """Everything that the ladder shows.
 
     `spread_lines` are mid and spread in words. `spread_span` is the place of the spread row; None
-    where it is not in view.
+    where it is not in view. `last` is the last price; None where no trade is known.
     """
 
     rows: tuple[LadderRow, ...]
     spread_lines: tuple[str, str]
     spread_span: Span | None
     columns: Mapping[Column, Span]
+    last: LastText | None = None
 
     def row_at(self, y: int) -> Row | None:
         """Return the row at the y coordinate `y`, or None."""
@@ -237,6 +251,13 @@ def headings(
         Column.SIZE: formats.size.heading("Size", ""),
         Column.TOTAL: formats.total.heading("Total", ""),
     }
+
+
+def last_text(last: LastPrice | None, market: MarketFormat) -> LastText | None:
+    """Return the last price to show; None where there is none."""
+    if last is None:
+        return None
+    return LastText(exact_text(last.price, last.exponent, market.price_places), last.direction)
 
 
 def spread_lines(ladder: Ladder, market: MarketFormat) -> tuple[str, str]:

@@ -143,6 +143,11 @@ class DepthLadder(Pane):
 
     def set_frame(self, frame: BookFrame) -> None:
         """Show `frame`. If its market is another than before, centre it with no row picked."""
+        if frame.has_book_of(self.model.frame):
+            # The marks of changes stay as long as ever.
+            self.model.frame = frame
+            self.update()
+            return
         self.model.set_frame(frame, self._lines, mark_changes=self.highlights_changes)
         if self.model.has_changes:
             self._calm.start()
@@ -231,7 +236,7 @@ class DepthLadder(Pane):
                 self._painter.paint(painter, scene, hovered, self.model.picked)
                 painter.setClipping(False)
                 for strip, taken in self._strips():
-                    self._painter.paint_strip(painter, strip, taken, scene.spread_lines)
+                    self._painter.paint_strip(painter, strip, taken, scene)
             elif message is not None:
                 self._painter.paint_message(painter, body, message)
             header = QRect(0, 0, self.width(), self._header_height)

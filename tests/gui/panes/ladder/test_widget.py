@@ -14,11 +14,12 @@ from pytestqt.qtbot import QtBot
 
 from orderbook_desktop.core.ladder import Side
 from orderbook_desktop.core.status import FeedState
+from orderbook_desktop.core.tape import Direction, LastPrice
 from orderbook_desktop.gui.actions import Command
 from orderbook_desktop.gui.panes.book_frame import BookFrame
 from orderbook_desktop.gui.panes.ladder.layout import Column, ColumnChoice
 from orderbook_desktop.gui.panes.ladder.position import Row
-from orderbook_desktop.gui.panes.ladder.scene import LadderRow, LadderScene
+from orderbook_desktop.gui.panes.ladder.scene import LadderRow, LadderScene, LastText
 from orderbook_desktop.gui.panes.ladder.widget import DepthLadder
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.theme import DARK, LIGHT
@@ -95,6 +96,60 @@ def test_rows_from_the_spread_outward(small: DepthLadder) -> None:
         ("99.98", "2.00000", "3.50000"),
     ]
     assert scene_of(small).spread_lines == ("mid 100.005", "spread 0.01  (0.01000 %)")
+
+
+def _with_last(ladder: DepthLadder, price: int, direction: Direction) -> QImage:
+    frame = frame_in(ladder)
+    ladder.set_frame(replace(frame, last=LastPrice(price, 8, direction)))
+    return image_of(ladder)
+
+
+def test_the_last_price_has_an_arrow_and_stands_still(small: DepthLadder) -> None:
+    span = scene_of(small).spread_span
+    assert span is not None
+    pictures = {}
+    for direction in Direction:
+        picture = _with_last(small, 100_01000000, direction)
+        pictures[direction] = picture.copy(0, span.start, small.width(), span.length)
+    up, down, none = (pictures[one] for one in (Direction.UP, Direction.DOWN, Direction.NONE))
+    assert DARK.bid.rgb() in colours_of(up)
+    assert DARK.ask.rgb() in colours_of(down)
+    assert not {DARK.bid.rgb(), DARK.ask.rgb()} & colours_of(none)
+    # All that differs is the arrow and the colour of the one line.
+    places = [_inked(picture) for picture in (up, down, none)]
+    assert places[0] == places[1]
+    assert places[2] < places[0]
+    assert scene_of(small).last == LastText("100.01", Direction.DOWN)
+
+
+def _inked(picture: QImage) -> set[int]:
+    """Return the x coordinates of the columns with text in the upper half."""
+    width, height = picture.width(), picture.height() // 2
+    ground = picture.pixelColor(1, 2)
+    return {
+        x for x in range(width) if any(picture.pixelColor(x, y) != ground for y in range(2, height))
+    }
+
+
+def test_the_last_price_in_words_and_in_the_strips(small: DepthLadder) -> None:
+    assert not small.summary().startswith("last")
+    _with_last(small, 100_01000000, Direction.UP)
+    assert small.summary().startswith("last price 100.01, up, best bid")
+    _with_last(small, 99_50000000, Direction.DOWN)
+    assert small.summary().startswith("last price 99.50, down, ")
+    small.stand_still(wanted=True)
+    strip = image_of(small).copy(0, small._header_height, 120, small._strip_height)
+    assert DARK.ask.rgb() in colours_of(strip)
+
+
+def test_trades_alone_leave_the_marks_of_changes(small: DepthLadder, desk: FakeDesk) -> None:
+    desk.source.apply([("100.00", "3")], [])
+    frame = frame_of(desk)
+    small.set_frame(frame)
+    assert row_of(small, "100.00").change == 1
+    small.set_frame(replace(frame, last=LastPrice(1, 8, Direction.UP)))
+    assert row_of(small, "100.00").change == 1
+    assert scene_of(small).last is not None
 
 
 def test_grouping_changes_rows_and_places(small: DepthLadder) -> None:
