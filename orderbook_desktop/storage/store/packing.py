@@ -24,6 +24,7 @@ from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 import zstandard
+from msgspec.structs import replace
 
 from orderbook_desktop.core.archive import (
     ArchiveChunk,
@@ -39,6 +40,7 @@ from orderbook_desktop.core.archive import (
     verify_chunk,
 )
 from orderbook_desktop.core.archive.tokens import Column
+from orderbook_desktop.core.archive.trades import TradeChunk
 from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.storage.errors import DatabaseError
@@ -134,6 +136,11 @@ class PackedChunk(NamedTuple):
 
 def pack_chunk(chunk: ArchiveChunk) -> PackedChunk:
     """Return `chunk` packed."""
+    return PackedChunk(chunk.header, packed_bytes(chunk))
+
+
+def packed_bytes(chunk: ArchiveChunk | TradeChunk) -> bytes:
+    """Return `chunk` packed, with its checksum."""
     compressor = zstandard.ZstdCompressor(compression_params=_PARAMETERS)
 
     def packed(column: Column) -> Column:
@@ -142,28 +149,35 @@ def pack_chunk(chunk: ArchiveChunk) -> PackedChunk:
             return Column(_COMPRESSED + smaller, column.bits)
         return Column(_STORED + column.tokens if column.tokens else b"", column.bits)
 
-    columns = _each_column(chunk.columns, packed)
-    body = msgspec.msgpack.encode(ArchiveChunk(chunk.header, columns))
-    return PackedChunk(chunk.header, _checksum(body) + body)
+    body = msgspec.msgpack.encode(_each_column(chunk, packed))
+    return _checksum(body) + body
 
 
 def unpack_chunk(data: bytes) -> ArchiveChunk:
     """Return the chunk that was packed into `data`. Raises `DamagedChunk` if a byte differs."""
-    return _unpacked(_opened(data))
+    return with_columns_unpacked(_opened(data))
 
 
 def _opened(data: bytes) -> ArchiveChunk:
-    """Return the chunk that was packed into `data`, its columns still compressed."""
+    return opened_bytes(data, _decoder)
+
+
+def opened_bytes(data: bytes, decoder: msgspec.msgpack.Decoder[_Part]) -> _Part:
+    """Return the chunk that was packed into `data`, its columns still compressed.
+
+    Raises `DamagedChunk` if a byte differs.
+    """
     body = data[CHECKSUM_BYTES:]
     if _checksum(body) != data[:CHECKSUM_BYTES]:
         raise DamagedChunk("its checksum does not match")
     try:
-        return _decoder.decode(body)
+        return decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DamagedChunk(str(error)) from error
 
 
-def _unpacked(chunk: ArchiveChunk) -> ArchiveChunk:
+def with_columns_unpacked(chunk: _Part) -> _Part:
+    """Return `chunk` with its columns as they were before `packed_bytes`. Raises `DamagedChunk`."""
     decompressor = zstandard.ZstdDecompressor(format=_FORMAT)
     room = _TOKENS_AT_MOST
 
@@ -179,7 +193,7 @@ def _unpacked(chunk: ArchiveChunk) -> ArchiveChunk:
         return Column(tokens, column.bits)
 
     try:
-        return ArchiveChunk(chunk.header, _each_column(chunk.columns, unpacked))
+        return _each_column(chunk, unpacked)
     except zstandard.ZstdError as error:
         raise DamagedChunk(str(error)) from error
 
@@ -217,14 +231,17 @@ def _decoded(packed: PackedChunk, events: Sequence[DepthDiff]) -> DecodedChunk:
 
 
 def _each_column(part: _Part, change: Callable[[Column], Column]) -> _Part:
-    """Return `part`, a structure of columns and nested structures, with each column changed."""
-    fields = (getattr(part, name) for name in part.__struct_fields__)
-    return type(part)(
-        *(
-            change(field) if isinstance(field, Column) else _each_column(field, change)
-            for field in fields
-        )
-    )
+    """Return `part`, a structure of columns and nested structures, with each column changed.
+
+    A header, which has neither, stays as it is.
+    """
+    fields = {name: getattr(part, name) for name in part.__struct_fields__}
+    changed = {
+        name: change(field) if isinstance(field, Column) else _each_column(field, change)
+        for name, field in fields.items()
+        if isinstance(field, msgspec.Struct)
+    }
+    return replace(part, **changed) if changed else part
 
 
 def _checksum(body: bytes) -> bytes:
@@ -246,7 +263,7 @@ def chunk_document(chunk: PackedChunk, after_id: int) -> Document:
 
 def chunk_of(document: Document) -> ArchiveChunk:
     """Return the chunk that `document` stores. Raises `DamagedChunk`."""
-    return _unpacked(_checked(document))
+    return with_columns_unpacked(_checked(document))
 
 
 def packed_of(document: Document) -> PackedChunk:

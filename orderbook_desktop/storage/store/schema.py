@@ -19,6 +19,10 @@ Times of events are in the unit that their run names; receive times are nanoseco
                  zstd. The segment begins with the book that has `base: true`; this one is `new`
                  until the segment is stored. Of the others, which make the newest book
                  quicker to read, only the last few are kept.
+`trade_events`   batches of trades (`storage.store.trade_documents`), kept until they are archived.
+`trade_chunks`   the archive of trades (`storage.store.trade_chunks`).
+`trade_runs`     one document per unbroken run of ids of trades that are stored
+                 (`storage.store.trade_runs`).
 `witnesses`      snapshots of the exchange, taken during the recording for comparison
                  (`storage.store.witnesses`).
 `leases`         who archives a market (`storage.store.leases`).
@@ -49,6 +53,9 @@ DEPTH_EVENTS: Final = "depth_events"
 SEGMENTS: Final = "segments"
 CHECKPOINTS: Final = "checkpoints"
 DEPTH_CHUNKS: Final = "depth_chunks"
+TRADE_EVENTS: Final = "trade_events"
+TRADE_CHUNKS: Final = "trade_chunks"
+TRADE_RUNS: Final = "trade_runs"
 WITNESSES: Final = "witnesses"
 LEASES: Final = "leases"
 META: Final = "meta"
@@ -65,6 +72,9 @@ _INDEXES: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = MappingProxyType(
         SEGMENTS: (("end_cause", "market"), ("market", "snapshot_id"), ("to_archive", "market")),
         CHECKPOINTS: (("segment",), ("market",)),
         DEPTH_CHUNKS: (("market", "minute"), ("segment", "last_id"), ("market", "last_id")),
+        TRADE_EVENTS: (("market", "first_id"),),
+        TRADE_CHUNKS: (("market", "first_id"),),
+        TRADE_RUNS: (("market", "first_id"), ("end_cause", "market"), ("to_archive", "market")),
         WITNESSES: (("market", "update_id"), ("market", "joined_id")),
     }
 )

@@ -12,7 +12,7 @@ writer needs nothing of the others to seal what it writes.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -70,6 +70,40 @@ def is_part_sealed(document: Mapping[str, Any], seal: str, names: Iterable[str])
     except KeyError:
         return False
     return _matches(document.get(seal), fields)
+
+
+async def change_sealed(
+    collection: Any,
+    parts: Mapping[str, Sequence[str]],
+    query: Document,
+    changes: Callable[[Document], Document],
+) -> bool:
+    """Change the document that matches `query`, and seal it; return whether there was one.
+
+    `collection` is motor's, and `parts` names by seal the fields that it covers. `changes` returns
+    the fields to be set, from the whole document. Nothing is changed if another process changes the
+    same part meanwhile. A part that is damaged stays so: it gets a seal that doesn't match. Raises
+    PyMongo's errors.
+    """
+    document = await collection.find_one(query)
+    if document is None:
+        return False
+    changed = changes(document)
+    touched = [seal for seal, names in parts.items() if not changed.keys().isdisjoint(names)]
+    known = {seal: document.get(seal) for seal in touched}
+    seals = {seal: _seal_again(document, changed, seal, parts[seal]) for seal in touched}
+    done = await collection.update_one({**query, **known}, {"$set": {**changed, **seals}})
+    return bool(done.matched_count)
+
+
+def _seal_again(before: Document, changed: Document, seal: str, names: Sequence[str]) -> object:
+    """Return the seal of a part after a change; one that doesn't match if it didn't before."""
+    try:
+        value = part_seal({**before, **changed}, names)
+    except (KeyError, TypeError, ValueError, OverflowError):
+        # It can't be sealed, so the seal before it doesn't match either.
+        return before.get(seal)
+    return value if is_part_sealed(before, seal, names) else value ^ 1
 
 
 def _matches(seal: object, fields: Mapping[str, Any]) -> bool:

@@ -13,7 +13,7 @@ from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.packing import DamagedDocument
 from orderbook_desktop.storage.store.schema import SEGMENTS, Document
-from orderbook_desktop.storage.store.sealing import is_part_sealed, part_seal
+from orderbook_desktop.storage.store.sealing import change_sealed, is_part_sealed
 from orderbook_desktop.storage.store.segment_documents import (
     PARTS,
     StoredSegment,
@@ -31,33 +31,8 @@ MANY: Final = 50
 async def change_segment(
     database: Database, query: Document, changes: Callable[[Document], Document]
 ) -> bool:
-    """Change the segment that matches `query`, and seal it; return whether there was one.
-
-    `changes` returns the fields to be set, from the whole document. Nothing is changed if another
-    process changes the same part meanwhile. A part that is damaged stays so: it gets a seal that
-    doesn't match. Raises PyMongo's errors.
-    """
-    segments = database.collection(SEGMENTS)
-    document = await segments.find_one(query)
-    if document is None:
-        return False
-    changed = changes(document)
-    touched = [seal for seal, names in PARTS.items() if not changed.keys().isdisjoint(names)]
-    known = {seal: document.get(seal) for seal in touched}
-    seals = {seal: _seal_again(document, changed, seal) for seal in touched}
-    done = await segments.update_one({**query, **known}, {"$set": {**changed, **seals}})
-    return bool(done.matched_count)
-
-
-def _seal_again(before: Document, changed: Document, seal: str) -> object:
-    """Return the seal of a part after a change; one that doesn't match if it didn't before."""
-    names = PARTS[seal]
-    try:
-        value = part_seal({**before, **changed}, names)
-    except (KeyError, TypeError, ValueError, OverflowError):
-        # It can't be sealed, so the seal before it doesn't match either.
-        return before.get(seal)
-    return value if is_part_sealed(before, seal, names) else value ^ 1
+    """Change the segment that matches `query`, and seal it (see `change_sealed`)."""
+    return await change_sealed(database.collection(SEGMENTS), PARTS, query, changes)
 
 
 async def read_segments(database: Database, market: str) -> list[StoredSegment]:
