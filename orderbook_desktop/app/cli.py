@@ -198,7 +198,7 @@ def window(
 @cli.command()
 @with_settings(
     *("mongo_dsn", "db_name", "env", "rest_url", "ws_url", "data_dir", "buffer_mb"),
-    *("connections", "retention_days", "retention_gb", "low_disk_gb"),
+    *("connections", "trades", "retention_days", "retention_gb", "low_disk_gb"),
 )
 def record(
     settings: Settings,
@@ -238,7 +238,7 @@ def record(
 @cli.command()
 @with_settings(
     *("mongo_dsn", "db_name", "env", "rest_url", "ws_url", "data_dir", "source"),
-    *("web_host", "web_port", "web_token", "web_proxy"),
+    *("trades", "web_host", "web_port", "web_token", "web_proxy"),
 )
 def serve(
     settings: Settings,

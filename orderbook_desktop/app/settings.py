@@ -42,6 +42,13 @@ class Environment(Enum):
     DEVELOPMENT = "development"
 
 
+class Switch(Enum):
+    """Whether the program does something."""
+
+    ON = "on"
+    OFF = "off"
+
+
 def _symbol(text: str) -> str:
     try:
         return split_symbol(text)[0]
@@ -203,6 +210,11 @@ class Settings(BaseSettings):
         description="By how many connections each event comes, so that the loss of one is no gap."
         " 0: two where `record` records 200 symbols or fewer, else one.",
     )
+    trades: Switch = Field(
+        Switch.ON,
+        validation_alias="ORDERBOOK_TRADES",
+        description="Whether trades are shown and recorded, beside the book.",
+    )
     retention_days: Annotated[int, Field(ge=0, le=36_500)] = Field(
         0,
         validation_alias="ORDERBOOK_RETENTION_DAYS",
@@ -251,6 +263,11 @@ class Settings(BaseSettings):
         description="Address or network of an https proxy in front of the browser view."
         " A proxy on this computer need not be named.",
     )
+
+    @property
+    def follows_trades(self) -> bool:
+        """Whether trades are followed, and recorded where the book is."""
+        return self.trades is Switch.ON
 
     @property
     def database_dir(self) -> Path:

@@ -193,6 +193,7 @@ class Engine:
             jobs=self.jobs,
             database_problem=self.database_problem,
             closing=self.closing,
+            follows_trades=self.settings.follows_trades,
         )
 
     def _end_unless_lent(self, session: MarketSession) -> None:

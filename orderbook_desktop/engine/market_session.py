@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 from msgspec import Struct
 
@@ -14,8 +14,10 @@ from orderbook_desktop.core.recording_status import RecordingState, RecordingSta
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import BookLook, EventStream, SnapshotSource
 from orderbook_desktop.core.status import FeedState, SourceKind
+from orderbook_desktop.core.tape import Tape
 from orderbook_desktop.engine.book_feed import BookFeed
 from orderbook_desktop.engine.disk_watch import DiskWatch
+from orderbook_desktop.engine.trade_feed import TradeFeed
 from orderbook_desktop.engine.view_source import ViewSource
 from orderbook_desktop.exchange.errors import RegionBlocked, UnknownSymbol
 from orderbook_desktop.storage.recorder.market_sink import MarketSink
@@ -37,6 +39,7 @@ class SessionParts(Struct, frozen=True, kw_only=True):
 
     `database_problem` returns what keeps a market from being recorded, as a sentence, or empty;
     `closing` the task that ends earlier sessions of a market, None if all have ended.
+    `follows_trades` is whether trades are followed, beside the book.
     """
 
     rest: SnapshotSource
@@ -48,6 +51,15 @@ class SessionParts(Struct, frozen=True, kw_only=True):
     jobs: Jobs
     database_problem: Callable[[str], str]
     closing: Callable[[str], asyncio.Task[None] | None]
+    follows_trades: bool
+
+
+class _Runs(Protocol):
+    """A feed."""
+
+    async def run(self) -> None:
+        """Follow its source until cancelled."""
+        ...
 
 
 class MarketSession:
@@ -58,6 +70,9 @@ class MarketSession:
     while at least one `MarketLease` of it is `viewed`. Only one session of a market may run at a
     time. `recorded_by` is the other program that records the market in place of this one, as far as
     is known; else empty.
+
+    `tape` has the newest trades. `trades` follows those of the exchange; they are recorded where
+    the book is. Both are None if trades are not followed.
     """
 
     def __init__(self, parts: SessionParts, market: str) -> None:
@@ -78,12 +93,16 @@ class MarketSession:
             _RECORDED_LONGEST_DELAY_S,
             usual_delay,
         )
+        self.tape = Tape(market) if parts.follows_trades else None
+        self.trades = self._trade_feed(parts.streams, SourceKind.DIRECT)
+        self.recorded_trades = self._trade_feed(parts.recorded_streams, SourceKind.MONGO)
         self.view = ViewSource(
             self.live,
             self.recorded,
             database_problem=lambda: parts.database_problem(market),
             is_recording=lambda: self.recording and not self.paused,
             other_records=lambda: bool(self.recorded_by),
+            tape=self.tape,
         )
         for feed in (self.live, self.recorded):
             feed.call_on_change(self._feeds_moved)
@@ -130,7 +149,8 @@ class MarketSession:
     def start(self) -> None:
         """Begin to follow, after earlier sessions of the market; a second call does nothing."""
         if self._live_run is None:
-            self._live_run = self._follow(self.live, self._parts.closing(self.market))
+            after = self._parts.closing(self.market)
+            self._live_run = self._follow(self.live, self.trades, after)
             self._follow_recorded()
 
     @property
@@ -149,6 +169,8 @@ class MarketSession:
         if lease.viewed and not self._is_viewed and self._recorded_run is not None:
             self._recorded_run.cancel()
             self.recorded.forget()
+            if self.recorded_trades is not None:
+                self.recorded_trades.forget()
 
     @property
     def _is_viewed(self) -> bool:
@@ -159,11 +181,21 @@ class MarketSession:
         if self._live_run is None or not self._is_viewed or is_running:
             return
         after = self._recorded_run or self._parts.closing(self.market)
-        self._recorded_run = self._follow(self.recorded, after)
+        self._recorded_run = self._follow(self.recorded, self.recorded_trades, after)
         self.view.recorded_feed_starts()
 
-    def _follow(self, feed: BookFeed, after: asyncio.Task[None] | None) -> asyncio.Task[None]:
-        run = self._parts.jobs.start(_run(feed, after), f"following {self.market}")
+    def _trade_feed(self, stream: EventStream, kind: SourceKind) -> TradeFeed | None:
+        if self.tape is None:
+            return None
+        feed = TradeFeed(self.market, stream, self.tape, kind)
+        feed.call_on_change(self._tell_leases)
+        return feed
+
+    def _follow(
+        self, book: BookFeed, trades: TradeFeed | None, after: asyncio.Task[None] | None
+    ) -> asyncio.Task[None]:
+        feeds: list[_Runs] = [book] if trades is None else [book, trades]
+        run = self._parts.jobs.start(_run(feeds, after), f"following {self.market}")
         self._runs.append(run)
         run.add_done_callback(self._runs.remove)
         return run
@@ -266,10 +298,12 @@ class MarketLease:
         self.close()
 
 
-async def _run(feed: BookFeed, after: asyncio.Task[None] | None) -> None:
+async def _run(feeds: Sequence[_Runs], after: asyncio.Task[None] | None) -> None:
     if after is not None:
         await asyncio.wait({after})
-    await feed.run()
+    async with asyncio.TaskGroup() as tasks:
+        for feed in feeds:
+            tasks.create_task(feed.run())
 
 
 def state_of(session: MarketSession, problem: str) -> RecordingState:

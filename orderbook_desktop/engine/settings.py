@@ -55,6 +55,11 @@ class EngineSettings(Protocol):
         ...
 
     @property
+    def follows_trades(self) -> bool:
+        """Whether trades are followed, and recorded where the book is."""
+        ...
+
+    @property
     def retention_days(self) -> int:
         """Age (days) after which recorded events are removed; 0: they are kept."""
         ...

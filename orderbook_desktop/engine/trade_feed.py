@@ -12,6 +12,7 @@ from msgspec import Struct
 from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import EventStream, StreamBroken, StreamItem, TradeSink
+from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.core.streams import Continuity, Stream
 from orderbook_desktop.core.trades import TRADE, Trade, parts_missing
 
@@ -28,8 +29,8 @@ class TradeTape(Protocol):
         """Take a trade; one that it has already is ignored."""
         ...
 
-    def broken(self, cause: GapCause, detail: str) -> None:
-        """Take note that trades are missing after the newest one."""
+    def broken(self, cause: GapCause, detail: str, *, after_id: int | None = None) -> None:
+        """Take note that trades are missing after the one with an id."""
         ...
 
 
@@ -43,18 +44,22 @@ class _Loss(Struct, frozen=True):
 class TradeFeed:
     """Passes the trades of `market` on to `tape` and, where one is attached, to a `TradeSink`.
 
+    `kind` is the source of `stream`. Only of the exchange's own trades it logs what is missing:
+    what is missing in a recording was told before.
+
     `await run()` until it is cancelled. Each trade is passed on once, in the order of the ids. A
     lost connection is a loss only if ids are missing after it: a market may be quiet for hours.
     `holes` counts the losses, and `left_out` the exchange's own trades that it left out by itself
     (`core.trades.parts_missing`). Missing trades can be asked for (`engine.trade_repair`).
     """
 
-    def __init__(self, market: str, stream: EventStream, tape: TradeTape) -> None:
+    def __init__(self, market: str, stream: EventStream, tape: TradeTape, kind: SourceKind) -> None:
         self.market = market
         self.holes = 0
         self.left_out = 0
         self._stream = stream
         self._tape = tape
+        self._is_direct = kind is SourceKind.DIRECT
         self._sink: TradeSink | None = None
         self._last: Trade | None = None
         # Of the stream, since the last trade.
@@ -113,7 +118,8 @@ class TradeFeed:
             return
         if last is not None and step is _NEXT and (missing := parts_missing(last, trade)):
             self.left_out += missing
-            _log.info(
+            _log.log(
+                logging.INFO if self._is_direct else logging.DEBUG,
                 "%s: the exchange itself has left out %s before trade id %d",
                 *(self.market, counted(missing, "trade"), trade.trade_id),
             )
@@ -128,22 +134,24 @@ class TradeFeed:
         if step is Continuity.HOLE:
             detail = f"Trade ids {last.trade_id + 1} to {trade.trade_id - 1} are missing."
             loss = self._loss or _Loss(GapCause.FEED_GAP, detail)
-            self._broken(loss.cause, loss.detail)
+            self._broken(last, loss.cause, loss.detail)
             return True
         before, self._misfit = self._misfit, trade
         if before is not None and _begins_anew(last, before, trade):
-            self._broken(GapCause.MALFORMED, TRADE.misfit_of(last, trade))
+            self._broken(last, GapCause.MALFORMED, TRADE.misfit_of(last, trade))
             return True
         if step is Continuity.IMPLAUSIBLE:
             _log.warning("%s: a trade is left out: %s", self.market, TRADE.misfit_of(last, trade))
         return False
 
-    def _broken(self, cause: GapCause, detail: str) -> None:
-        # Without a loss of the stream this is the only place that knows of it.
+    def _broken(self, last: Trade, cause: GapCause, detail: str) -> None:
+        """Tell that trades are missing after `last`."""
+        # The loss of a stream is in the log already.
         level = logging.WARNING if self._loss is None else logging.INFO
+        level = level if self._is_direct else logging.DEBUG
         _log.log(level, "%s: trades are missing: %s", self.market, detail)
         self.holes += 1
-        self._tape.broken(cause, detail)
+        self._tape.broken(cause, detail, after_id=last.trade_id)
         if self._sink is not None:
             self._sink.broken(cause, detail)
 

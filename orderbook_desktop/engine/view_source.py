@@ -12,6 +12,7 @@ from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.sources import BookLook
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
+from orderbook_desktop.core.tape import Tape
 
 # Newer events of the live book may wait this long for the recorded book before that is late. It is
 # shown again once it has not been late for the second time, so that the view does not flap.
@@ -56,7 +57,8 @@ class ViewSource:
     `look` changes nothing, so that any number of views may call it at any time. Call `feeds_moved`
     after each change of a feed, `recording_changed` when the recording of this process starts or
     stops, and `recorded_feed_starts` when the recorded feed starts. `other_records` is whether
-    another process is known to record the market. `now_ns` is a clock that never goes back; a look
+    another process is known to record the market. `tape` has the trades, which are the same from
+    every source; None: they are not followed. `now_ns` is a clock that never goes back; a look
     reads it once.
     """
 
@@ -68,6 +70,7 @@ class ViewSource:
         database_problem: Callable[[], str],
         is_recording: Callable[[], bool],
         other_records: Callable[[], bool] = lambda: False,
+        tape: Tape | None = None,
         now_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._live = live
@@ -75,6 +78,7 @@ class ViewSource:
         self._database_problem = database_problem
         self._is_recording = is_recording
         self._other_records = other_records
+        self._tape = tape
         self._now_ns = now_ns
         self._changed_at_id = 0
         self._goal_id = 0
@@ -86,13 +90,14 @@ class ViewSource:
         """Return the book to show now for a view of `kind`, with its status and its source."""
         book, status = self._choose(kind)
         if book.last_update_id:
-            return BookLook(book, status)
+            return BookLook(book, status, tape=self._tape)
         feeds = [self._live] if kind is SourceKind.DIRECT else [self._live, self._recorded]
         lost = [(feed.last.last_update_id, feed) for feed in feeds if feed.last is not None]
         if not lost:
-            return BookLook(book, status)
+            return BookLook(book, status, tape=self._tape)
         feed = max(lost, key=lambda pair: pair[0])[1]
-        return BookLook(book, replace(status, as_of_ns=feed.status.as_of_ns), feed.last)
+        status = replace(status, as_of_ns=feed.status.as_of_ns)
+        return BookLook(book, status, feed.last, self._tape)
 
     def feeds_moved(self) -> None:
         """Note that the live or the recorded book changed."""

@@ -6,9 +6,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from orderbook_desktop.app.settings import Settings
+from orderbook_desktop.app.settings import Settings, Switch
 from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.engine.engine import Engine
+from tests.app.conftest import ExchangeThread
+from tests.exchange.listener import until
+from tests.exchange.scripted_server import scripted_server
 from tests.storage.processes import eventually
 from tests.unhurried import ENGINE_TIMES
 
@@ -131,6 +134,44 @@ async def test_each_lease_is_told_of_a_changed_book(settings: Settings) -> None:
         # Another source may be shown from here on.
         kept.session.set_recording(wanted=True)
         assert told == ["kept"]
+    await engine.close()
+
+
+@pytest.mark.parametrize(
+    ("trades", "streams"),
+    [("on", "btcusdt@depth@100ms/btcusdt@aggTrade"), ("off", "btcusdt@depth@100ms")],
+)
+@pytest.mark.allows_log("no snapshot|streams: ")
+async def test_trades_may_be_left_out_altogether(
+    stranded: Settings, trades: str, streams: str
+) -> None:
+    async with scripted_server() as script:
+        settings = stranded.model_copy(update={"ws_url": script.ws_url, "trades": Switch(trades)})
+        engine = Engine(settings, times=ENGINE_TIMES)
+        with engine.open_market("BTC/USDT", viewed=True) as lease:
+            lease.session.start()
+            await until(lambda: script.targets)
+            assert (lease.look().tape is None) is (trades == "off")
+        await engine.close()
+    assert script.targets == [f"/stream?streams={streams}"]
+
+
+async def test_the_trades_of_the_exchange_are_on_the_tape_of_each_source(
+    exchange: ExchangeThread, stranded: Settings
+) -> None:
+    settings = stranded.with_exchange(exchange.rest_url, exchange.ws_url, "book")
+    engine = Engine(settings, times=ENGINE_TIMES)
+    told: list[int] = []
+    with engine.open_market("BTC/USDT", viewed=False) as lease:
+        session, tape = lease.session, lease.look().tape
+        assert tape is not None
+        lease.changed = lambda: told.append(tape.revision)
+        session.start()
+        await eventually(lambda: len(tape) > 3)
+        assert session.view.look(SourceKind.DIRECT).tape is tape
+        ids = [trade.trade_id for trade in tape.newest(100)]
+    assert ids == list(range(ids[0], ids[-1] + 1))
+    assert set(range(1, len(ids) + 1)) <= set(told)
     await engine.close()
 
 

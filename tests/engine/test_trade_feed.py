@@ -11,6 +11,7 @@ import pytest
 
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import StreamBroken, StreamConnected, StreamItem
+from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.core.streams import Stream
 from orderbook_desktop.core.trades import TRADE, Trade, decode_trade
 from orderbook_desktop.engine.trade_feed import TradeFeed
@@ -55,7 +56,8 @@ class NotedTrades:
 
     received = add
 
-    def broken(self, cause: GapCause, detail: str) -> None:
+    def broken(self, cause: GapCause, detail: str, *, after_id: int | None = None) -> None:
+        assert after_id in (None, self.told[-1])
         self.told.append(cause)
         self.details.append(detail)
 
@@ -63,10 +65,10 @@ class NotedTrades:
 class Hand:
     """A feed that runs, with a tape and a sink."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: SourceKind = SourceKind.DIRECT) -> None:
         self.stream = HandStream()
         self.tape, self.sink = NotedTrades(), NotedTrades()
-        self.feed = TradeFeed(BTC, self.stream, self.tape)
+        self.feed = TradeFeed(BTC, self.stream, self.tape, kind)
         self.feed.attach(self.sink)
 
     async def put(self, *items: StreamItem) -> list[int | GapCause]:
@@ -79,8 +81,8 @@ class Hand:
 
 
 @asynccontextmanager
-async def running() -> AsyncIterator[Hand]:
-    hand = Hand()
+async def running(kind: SourceKind = SourceKind.DIRECT) -> AsyncIterator[Hand]:
+    hand = Hand(kind)
     task = asyncio.create_task(hand.feed.run())
     try:
         yield hand
@@ -115,6 +117,11 @@ async def test_missing_ids_are_told_with_their_cause() -> None:
         told = await hand.put(BACK, trade(5), trade(9), trade(10))
     assert told == [5, GapCause.FEED_GAP, 9, 10]
     assert hand.sink.details == ["Trade ids 6 to 8 are missing."]
+
+
+async def test_what_is_missing_in_a_recording_was_logged_when_it_was_recorded() -> None:
+    async with running(SourceKind.MONGO) as hand:
+        assert await hand.put(BACK, trade(5), trade(9)) == [5, GapCause.FEED_GAP, 9]
 
 
 @pytest.mark.expects_log("Trade ids 6 to 6 are missing")
