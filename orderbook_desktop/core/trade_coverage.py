@@ -76,6 +76,23 @@ class TradeGap(Struct, frozen=True):
         """How many trades are missing."""
         return self.before_id - self.after_id - 1
 
+    @property
+    def sentence(self) -> str:
+        """The cause as a sentence, with the detail that was noted; without a stop."""
+        sentence = self.cause.sentence
+        if self.cause is GapCause.FEED_GAP:
+            sentence = "the exchange's stream left out trades"
+        detail = self.detail.removesuffix(".")
+        return f"{sentence} ({detail})" if detail else sentence
+
+    @property
+    def account(self) -> str:
+        """The sentence, and which trades are missing."""
+        first, last = self.after_id + 1, self.before_id - 1
+        if first == last:
+            return f"{self.sentence}; the trade {first} is missing"
+        return f"{self.sentence}; {self.missing:,} trades are missing, {first} to {last}"
+
 
 def covered(runs: Iterable[TradeRun]) -> list[Covered]:
     """Return what `runs`, all of one market, cover together, in order of ids."""

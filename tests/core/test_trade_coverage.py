@@ -39,6 +39,17 @@ def test_a_gap_has_the_cause_of_the_run_that_ends_there() -> None:
     assert second.missing == 1
 
 
+def test_a_gap_gives_an_account_of_what_is_missing() -> None:
+    lost = TradeGap(9_999, 12_001, 90, 110, GapCause.DISCONNECT)
+    assert lost.account == (
+        "the connection to the exchange was lost; 2,001 trades are missing, 10000 to 12000"
+    )
+    left_out = TradeGap(9, 11, 90, 110, GapCause.FEED_GAP, "after 9.")
+    assert left_out.account == (
+        "the exchange's stream left out trades (after 9); the trade 10 is missing"
+    )
+
+
 def test_a_run_that_ended_without_a_cause_crashed_unless_another_one_knows_better() -> None:
     assert [gap.cause for gap in gaps_between([_run(1, 2, None), _run(5, 6)])] == [GapCause.CRASH]
     runs = [_run(1, 4, None), _run(2, 4, GapCause.SILENCE), _run(3, 4, None), _run(6, 6)]

@@ -23,7 +23,10 @@ from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.symbols import split_symbol
 from orderbook_desktop.core.time_text import duration_text, time_text
 from orderbook_desktop.core.timeline import Gap, Timeline
+from orderbook_desktop.core.trade_coverage import TradeGap
+from orderbook_desktop.core.trade_witness import TradesHeld
 from orderbook_desktop.storage.store.recorder_states import RecorderState, recorder_states
+from orderbook_desktop.storage.verification.trade_proof import ProvenTrades
 from orderbook_desktop.storage.verification.verification import Verified, verify
 
 
@@ -96,7 +99,7 @@ def symbol_of(market: str) -> str:
 
 
 def _is_empty(found: Verified) -> bool:
-    return not (found.segments or found.loose_events or found.unlisted_events)
+    return not (found.segments or found.loose_events or found.unlisted_events or found.trades.runs)
 
 
 async def _verify_file(path: Path, from_ms: int | None, to_ms: int | None) -> list[Verified]:
@@ -139,6 +142,7 @@ def as_fields(symbol: str, found: Verified) -> dict[str, Any]:
             "reason": fault.reason,
             "segment": fault.segment_id,
             "update_id": fault.update_id,
+            **({} if fault.trade_id is None else {"trade": fault.trade_id}),
         },
         **_span(timeline),
         "covered_s": timeline.covered_ms / 1000,
@@ -163,10 +167,51 @@ def as_fields(symbol: str, found: Verified) -> dict[str, Any]:
         "witnesses": found.witnesses,
         "running": found.recorder.is_live,
         "recorder": found.recorder.value or None,
+        **({"trades": _trade_fields(found.trades)} if found.trades.runs else {}),
     }
 
 
-def _span(span: Timeline | Gap) -> dict[str, Any]:
+def _trade_fields(proven: ProvenTrades) -> dict[str, Any]:
+    """Return the fields of a recording's trades for JSON."""
+    held, first = proven.held, proven.held.first_not_held
+    return {
+        "trades": proven.trades,
+        "archived": proven.archived,
+        "runs": proven.runs,
+        "bytes": proven.stored_bytes,
+        "bytes_per_trade": round(proven.stored_bytes / proven.trades, 2) if proven.trades else None,
+        "gaps": [
+            {
+                **_span(gap),
+                "cause": gap.cause.value,
+                "detail": gap.detail,
+                "first_missing": gap.after_id + 1,
+                "last_missing": gap.before_id - 1,
+            }
+            for gap in proven.gaps
+        ],
+        "left_out_by_exchange": {
+            "trades": proven.hole_parts,
+            "places": proven.hole_count,
+            "first": [
+                {"after": hole.after_id, "trades": hole.parts, "time_ms": hole.event_ms}
+                for hole in proven.holes
+            ],
+        },
+        "held": held.held,
+        "not_held": held.not_held,
+        "not_judged": held.not_judged,
+        "first_not_held": first
+        and {
+            "trade": first.trade_id,
+            "price": first.price,
+            "time": time_text(first.event_ms),
+            "time_ms": first.event_ms,
+        },
+    }
+
+
+def _span(span: Timeline | Gap | TradeGap) -> dict[str, Any]:
     begin, end = span.from_ms, span.to_ms
     return {"from": time_text(begin), "to": time_text(end), "from_ms": begin, "to_ms": end}
 
@@ -214,9 +259,39 @@ def _coverage(found: Verified) -> list[tuple[str, str]]:
         else "no snapshot to compare with (a recorder takes one a minute after a segment begins)"
     )
     lines.append(("witnesses", witnesses))
+    return lines + _of_trades(found.trades)
+
+
+def _of_trades(proven: ProvenTrades) -> list[tuple[str, str]]:
+    """Return the lines about trades; none if there are no trades."""
+    if not proven.runs:
+        return []
+    each = f", {proven.stored_bytes / proven.trades:.1f} bytes each" if proven.trades else ""
+    size = f"{each}, {bytes_text(proven.stored_bytes)} in all"
+    lines = [("trades", f"{proven.trades:,} in {counted(proven.runs, 'run')}{size}")]
+    lines += [("trade gap", _gap_text(gap)) for gap in proven.gaps]
+    if proven.holes:
+        first = proven.holes[0]
+        places = counted(proven.hole_count, "place")
+        left_out = f"{counted(proven.hole_parts, 'trade')} by the exchange itself, at {places}"
+        where = f"the first after trade {first.after_id} ({time_text(first.event_ms)})"
+        lines.append(("left out", f"{left_out}, {where}"))
+    lines.append(("held", _held_text(proven.held)))
     return lines
 
 
-def _gap_text(gap: Gap) -> str:
+def _held_text(held: TradesHeld) -> str:
+    """Return how many trades changed the book at their price, and how many did not."""
+    text = (
+        f"{counted(held.held, 'trade')} changed the book at their price; {held.not_held:,} did not"
+    )
+    first = held.first_not_held
+    if first is not None:
+        when = time_text(first.event_ms)
+        text += f", the first of them trade {first.trade_id} at {first.price} ({when})"
+    return f"{text}; {counted(held.not_judged, 'lies', 'lie')} in gaps of the book, or beside one"
+
+
+def _gap_text(gap: Gap | TradeGap) -> str:
     span = f"{time_text(gap.from_ms)} to {time_text(gap.to_ms)}"
     return f"{span}, {duration_text(gap.to_ms - gap.from_ms)}: {gap.account}"

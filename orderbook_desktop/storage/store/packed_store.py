@@ -18,6 +18,7 @@ from msgspec import Struct
 from orderbook_desktop.core.archive.minutes import MINUTE_MS
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.timeline import LooseEnd
+from orderbook_desktop.core.trade_coverage import TradeRun
 from orderbook_desktop.formats.packed_file import (
     DamagedPackedFile,
     OtherFormat,
@@ -45,6 +46,8 @@ from orderbook_desktop.storage.store.recording_store import (
 from orderbook_desktop.storage.store.schema import Document
 from orderbook_desktop.storage.store.sealing import canonical_bytes
 from orderbook_desktop.storage.store.segment_documents import StoredSegment, stored_segment
+from orderbook_desktop.storage.store.trade_reader import TradeReader
+from orderbook_desktop.storage.store.trade_store import TradePart, TradeStore
 from orderbook_desktop.storage.store.unclaimed_events import Claim
 from orderbook_desktop.storage.store.witnesses import StoredWitness, stored_witness
 
@@ -122,6 +125,24 @@ class _Market(Struct, frozen=True):
     numbers: dict[str, int]
 
 
+class _NoTrades(TradeReader):
+    """The trades of a file, which has none."""
+
+    async def markets(self) -> list[str]:
+        """See `TradeStore`."""
+        return []
+
+    async def runs(self, market: str) -> list[TradeRun]:
+        """See `TradeStore`."""
+        del market
+        return []
+
+    async def parts(self, market: str, first_id: int, last_id: int) -> list[TradePart]:
+        """See `TradeStore`."""
+        del market, first_id, last_id
+        return []
+
+
 class PackedStore:
     """The recordings in `file`, an open packed file. It is a `ProvableStore`.
 
@@ -135,6 +156,7 @@ class PackedStore:
         self._file = file
         # That of the market that was read last.
         self._known: tuple[str, _Market] | None = None
+        self.trades: TradeStore = _NoTrades()
 
     @property
     def file(self) -> PackedFile:

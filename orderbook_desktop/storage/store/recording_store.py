@@ -41,6 +41,8 @@ from orderbook_desktop.storage.store.segments import (
     read_segments,
     recorded_markets,
 )
+from orderbook_desktop.storage.store.trade_reader import DatabaseTrades
+from orderbook_desktop.storage.store.trade_store import TradeStore
 from orderbook_desktop.storage.store.unclaimed_events import Claim, unclaimed_events
 from orderbook_desktop.storage.store.witnesses import StoredWitness, Witnesses
 
@@ -149,6 +151,11 @@ class SegmentStore(Protocol):
 
 class RecordingStore(SegmentStore, Protocol):
     """A place that holds recordings, as far as they are read."""
+
+    @property
+    def trades(self) -> TradeStore:
+        """The trades that are stored here."""
+        ...
 
     async def markets(self) -> list[str]:
         """Return the markets that have segments, by name."""
@@ -260,6 +267,7 @@ class DatabaseStore:
         self._witnesses = Witnesses(database)
         # By market: each adapts to how many ids its market uses.
         self._raw: dict[str, RawEvents] = {}
+        self.trades = DatabaseTrades(database)
 
     async def markets(self) -> list[str]:
         """Return the markets that have segments (see `RecordingStore`)."""

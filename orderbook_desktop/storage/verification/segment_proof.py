@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from operator import itemgetter
 from typing import Final, NamedTuple
@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from orderbook_desktop.core.archive import DecodedChunk, agree, verify_chunk
 from orderbook_desktop.core.checkpoint import BookImage
-from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.errors import BugError, KnownError
 from orderbook_desktop.core.event_times import EARLIEST_MS, in_ms
 from orderbook_desktop.core.events import DepthSnapshot
 from orderbook_desktop.core.horizon import is_deeper
@@ -37,18 +37,24 @@ from orderbook_desktop.system.tasks import in_thread_if_long
 _DAY_MS: Final = 86_400_000
 # Our clock and the exchange's may differ by this much.
 _AHEAD_AT_MOST_MS: Final = _DAY_MS
+# Errors that absurd documents may cause, beyond the checks for damage.
+NOT_UNDERSTOOD: Final = (
+    *(ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError, BugError),
+)
 
 
 class RecordingFault(DatabaseError):
     """The recording of `market` has a fault; `reason` says which.
 
-    `update_id` is the nearest known update id, `segment_id` the segment; None if there is none.
+    `update_id` is the nearest known update id, `segment_id` the segment, and `trade_id` that of the
+    trade; None if there is none.
     """
 
     market: str
     reason: str
     segment_id: str | None = None
     update_id: int | None = None
+    trade_id: int | None = None
 
     def __str__(self) -> str:
         where = self.market
@@ -56,6 +62,8 @@ class RecordingFault(DatabaseError):
             where += f", segment {self.segment_id}"
         if self.update_id is not None:
             where += f", update id {self.update_id}"
+        if self.trade_id is not None:
+            where += f", trade {self.trade_id}"
         return f"{where}: {self.reason.rstrip('.')}."
 
 
@@ -75,8 +83,8 @@ class Proven(NamedTuple):
 class SegmentProof:
     """Proves the segment `stored`, to the end that it had when `stored` was read.
 
-    `witnesses` are update id and key of the market's witnesses, in order of update id. `counted` is
-    called with the number of events of each proven chunk. Proofs of one market share `waiting`.
+    `witnesses` are update id and key of the market's witnesses, in order of update id. `take` is
+    called with each proven chunk. Proofs of one market share `waiting`.
     """
 
     def __init__(
@@ -84,7 +92,7 @@ class SegmentProof:
         store: ProvableSegments,
         stored: StoredSegment,
         witnesses: Sequence[tuple[int, str]],
-        counted: Callable[[int], None],
+        take: Callable[[DecodedChunk], Awaitable[None]],
         now_ns: Callable[[], int] = time.time_ns,
         waiting: WaitingLoose | None = None,
     ) -> None:
@@ -94,7 +102,7 @@ class SegmentProof:
         self._compared_witnesses = 0
         self._store = store
         self._stored = stored
-        self._counted = counted
+        self._pass_on = take
         self._reader = SegmentReader(store, stored, waiting)
         begin, end = stored.segment.snapshot_id, stored.segment.last_id
         first, behind = (
@@ -153,6 +161,7 @@ class SegmentProof:
                 await self._compare_checkpoints(chunk)
                 await self._compare_witnesses(chunk)
                 self._take(chunk)
+                await self._pass_on(chunk)
                 if to_ms is not None and chunk.header.coverage.from_event_ms >= to_ms:
                     return
         if start_id is None:
@@ -223,7 +232,6 @@ class SegmentProof:
         if self._proven_id <= self._stored.archived_id:
             self._archived_events += count
             self._archive_end = self._proven_id
-        self._counted(count)
 
     def _take_times(self, chunk: DecodedChunk) -> None:
         if self._first is None:

@@ -12,8 +12,14 @@ from typing import Final
 
 from msgspec import Struct
 
-from orderbook_desktop.core.archive import DamagedChunk, decode_chunk, minute_of, verify_chunk
-from orderbook_desktop.core.errors import BugError, KnownError
+from orderbook_desktop.core.archive import (
+    DamagedChunk,
+    DecodedChunk,
+    decode_chunk,
+    minute_of,
+    verify_chunk,
+)
+from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.timeline import Cover, Timeline
 from orderbook_desktop.storage.reading.ahead import Portions, WaitingLoose
 from orderbook_desktop.storage.reading.recording import count_repeated, read_timeline
@@ -32,21 +38,19 @@ from orderbook_desktop.storage.store.segment_documents import StoredSegment
 from orderbook_desktop.storage.store.unclaimed_events import Claim
 from orderbook_desktop.storage.verification.read_ahead import ReadAhead
 from orderbook_desktop.storage.verification.segment_proof import (
+    NOT_UNDERSTOOD,
     CutMeanwhile,
     Proven,
     RecordingFault,
     SegmentProof,
 )
+from orderbook_desktop.storage.verification.trade_proof import ProvenTrades, TradeProof
 from orderbook_desktop.system.tasks import one_ahead
 
 _log = logging.getLogger(__name__)
 
 # Retention may cut a segment again and again while it is being proven.
 _ATTEMPTS: Final = 10
-# Errors that absurd documents may cause, beyond the checks for damage.
-_NOT_UNDERSTOOD: Final = (
-    *(ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError, BugError),
-)
 # An exchange may set its clock back. Later events then get the latest earlier time.
 _OVERLAP_AT_MOST_MS: Final = 86_400_000
 # A recorder stores within this time to which segment or list its events belong.
@@ -67,7 +71,8 @@ class Verified(Struct, frozen=True):
     `timeline` covers the time that was asked for. `events` are in segments, and `stored_bytes` is
     their size. `loose_events` belong to no segment. `unlisted_events` are undamaged, but neither a
     segment nor a list names them yet. `witnesses` is how many snapshots of the exchange were
-    compared with the books. The caller fills in `recorder`.
+    compared with the books. `trades` are those of the market, without any runs if there are none.
+    The caller fills in `recorder`.
     """
 
     market: str
@@ -81,6 +86,7 @@ class Verified(Struct, frozen=True):
     witnesses: int
     fault: RecordingFault | None
     recorder: RecorderState = RecorderState.NONE
+    trades: ProvenTrades = ProvenTrades()
 
     @property
     def holds(self) -> bool:
@@ -99,9 +105,10 @@ async def verify(
     """Prove the recording of `market`, or its part from `from_ms` to `to_ms`.
 
     Stops at the first fault. For a part it proves all chunks that overlap with it, but neither the
-    fields about whole segments nor loose events. `progress` is called with the number of proven
-    events, and their total. Recording, archiving and retention may continue meanwhile. Raises what
-    the store raises; such an error is no fault of the recording.
+    fields about whole segments nor loose events; of the trades it proves those of that time.
+    `progress` is called with the number of proven events, and their total. Recording, archiving and
+    retention may continue meanwhile. Raises what the store raises; such an error is no fault of the
+    recording.
     """
     return await _Verification(store_of(place), market, from_ms, to_ms, progress, now_ns).run()
 
@@ -130,11 +137,19 @@ class _Verification:
         self._unlisted = 0
         self._proven: list[Proven] = []
         self._waiting = WaitingLoose(store, market)
+        self._trades = TradeProof(store.trades, market, from_ms, to_ms)
 
     async def run(self) -> Verified:
         """Prove the recording, up to the first fault."""
+        try:
+            return await self._run()
+        finally:
+            await self._trades.close()
+
+    async def _run(self) -> Verified:
         timeline, fault, repeated = Timeline((), ()), None, 0
         try:
+            await self._trades.begin()
             segments = await self._store.segments(self._market)
             whole = await read_timeline(self._store, self._market, segments)
             self._covers = {cover.segment_id: cover for cover in whole.covers}
@@ -143,11 +158,12 @@ class _Verification:
             await self._prove(segments)
             if self._from_ms is None and self._to_ms is None:
                 repeated = await count_repeated(self._store, segments)
+            await self._trades.finish()
         except RecordingFault as error:
             fault = error
         except KnownError as error:
             fault = RecordingFault(self._market, str(error))
-        except _NOT_UNDERSTOOD as error:
+        except NOT_UNDERSTOOD as error:
             _log.exception("%s: a stored document can't be understood", self._market)
             reason = f"a stored document can't be understood ({type(error).__name__}: {error})"
             fault = RecordingFault(self._market, reason)
@@ -162,6 +178,7 @@ class _Verification:
             self._unlisted,
             sum(proven.witnesses for proven in self._proven),
             fault,
+            trades=self._trades.proven,
         )
 
     async def _prove(self, segments: list[StoredSegment]) -> None:
@@ -241,7 +258,7 @@ class _Verification:
             return self._store
         try:
             return await ahead.load(group)
-        except (KnownError, *_NOT_UNDERSTOOD) as error:
+        except (KnownError, *NOT_UNDERSTOOD) as error:
             # The proof of the damaged segment says which it is.
             _log.debug("%s: segments are read one by one: %s", self._market, error)
             return self._store
@@ -258,11 +275,11 @@ class _Verification:
         """
         for _ in range(_ATTEMPTS):
             before = self._done
-            proof = SegmentProof(store, stored, witnesses, self._count, self._now_ns, self._waiting)
+            proof = SegmentProof(store, stored, witnesses, self._take, self._now_ns, self._waiting)
             try:
                 await proof.prove(self._from_ms_in(stored), self._to_ms)
                 self._proven.append(proof.proven)
-            except (KnownError, *_NOT_UNDERSTOOD):
+            except (KnownError, *NOT_UNDERSTOOD):
                 if store is self._store and not await self._waiting.has_changed():
                     self._proven.append(proof.proven)
                     raise
@@ -279,8 +296,9 @@ class _Verification:
         reason = "it is being cut faster than it can be read; verify it again"
         raise RecordingFault(self._market, reason, segment_id=stored.id)
 
-    def _count(self, events: int) -> None:
-        self._done += events
+    async def _take(self, chunk: DecodedChunk) -> None:
+        await self._trades.hold(chunk)
+        self._done += chunk.header.event_count
         if self._progress is not None:
             self._progress(self._done, self._total)
 

@@ -22,9 +22,11 @@ from orderbook_desktop.storage.server.server import DatabaseServer
 from orderbook_desktop.storage.store.database import Database
 from tests.app.command import run_command
 from tests.storage.imports.made import Collected, imported
+from tests.storage.made_trades import received
 from tests.storage.processes import eventually
 from tests.storage.recording_fixtures import ServerThread, SilentServer, Tape
 from tests.storage.shelf import Shelf
+from tests.storage.trade_shelf import recorded, touching, traded
 from tests.unhurried import ENGINE_TIMES
 
 Work = Callable[[Database], Awaitable[None]]
@@ -63,6 +65,49 @@ async def with_a_gap(database: Database) -> None:
     tape.diffs(30)
     await shelf.put(tape, 50)
     await shelf.put(Tape("ETHUSDT", seed=3, step_ms=1000), 10)
+
+
+async def with_trades(database: Database) -> None:
+    """A recording whose trades have a gap, and one that the book tells nothing of."""
+    shelved = await Shelf(database).put(Tape(), 60)
+    trades = touching(shelved.events)
+    trades[30] = traded(31, shelved.events[30], "7.5")
+    trades[5] = received(6, f=9, l=9, p=trades[5].price, T=trades[5].event_ms)
+    await recorded(database, trades[:40])
+    await recorded(database, trades[44:])
+
+
+def test_trades_are_proven_and_listed(data_dir: Path, name: str) -> None:
+    work_on(data_dir, name, with_trades)
+    done = run_command(data_dir, "verify", "BTC/USDT", "--db-name", name)
+    # One of 54 is more than one of a thousand.
+    assert done.returncode == 1
+    assert done.stdout.startswith("BTC/USDT: the recording does not hold.\n")
+    lines = [line.strip() for line in done.stdout.splitlines()]
+    (trades,) = (line for line in lines if line.startswith("trades "))
+    assert trades.startswith("trades    56 in 2 runs, ")
+    (gap,) = (line for line in lines if line.startswith("trade gap"))
+    assert gap.endswith("recording was stopped; 4 trades are missing, 41 to 44")
+    (left_out,) = (line for line in lines if line.startswith("left out"))
+    assert "3 trades by the exchange itself, at 1 place, the first after trade 5 (" in left_out
+    (held,) = (line for line in lines if line.startswith("held"))
+    assert held.startswith(
+        "held      54 trades changed the book at their price; 1 did not, the first"
+    )
+    assert "trade 31 at 7.50000000 (" in held
+    assert held.endswith("; 1 lies in gaps of the book, or beside one")
+    assert "trade 31: 1 of 55 trades did not change the book at their price" in lines[-1]
+
+    done = run_command(data_dir, "verify", "BTC/USDT", "--json", "--db-name", name)
+    output = json.loads(done.stdout)
+    fields, fault = output["trades"], output["fault"]
+    assert (done.returncode, output["holds"], fault["trade"]) == (1, False, 31)
+    assert (fields["trades"], fields["archived"], fields["runs"]) == (56, 28, 2)
+    assert (fields["held"], fields["not_held"], fields["not_judged"]) == (54, 1, 1)
+    assert fields["first_not_held"]["price"] == "7.50000000"
+    (gap_fields,) = fields["gaps"]
+    assert (gap_fields["first_missing"], gap_fields["last_missing"]) == (41, 44)
+    assert fields["left_out_by_exchange"]["first"][0]["after"] == 5
 
 
 def test_a_recording_is_proven_and_listed(data_dir: Path, name: str) -> None:

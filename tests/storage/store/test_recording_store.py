@@ -20,6 +20,7 @@ from orderbook_desktop.storage.store.checkpoints import StoredBook, book_key
 from orderbook_desktop.storage.store.packing import pack_chunk
 from orderbook_desktop.storage.store.recording_store import ChunkSpan, StoredChunk
 from orderbook_desktop.storage.store.segment_documents import StoredSegment
+from orderbook_desktop.storage.store.trade_store import TradeStore
 from orderbook_desktop.storage.store.witnesses import StoredWitness
 from tests.storage.recording_fixtures import Tape
 from tests.storage.shelf import Shelved, after, segment_of
@@ -35,6 +36,10 @@ class MemoryStore:
     archive: dict[tuple[str, int], ArchiveChunk] = field(default_factory=dict)
     books: dict[str, BookImage] = field(default_factory=dict)
     raw: list[DepthDiff] = field(default_factory=list)
+
+    @property
+    def trades(self) -> TradeStore:
+        raise NotImplementedError
 
     async def markets(self) -> list[str]:
         return sorted({one.segment.market for one in self.runs})
