@@ -8,6 +8,7 @@ from typing import Final
 
 from msgspec import Struct, field
 
+from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.recorded_gaps import RecordedGaps
 from orderbook_desktop.core.streams import Stream
 
@@ -86,6 +87,19 @@ class RecordingCounts(Struct):
 AllCounts = defaultdict[Stream, RecordingCounts]
 
 
+class RepairProgress(Struct, frozen=True):
+    """How far missing trades are repaired: of `missing` ones, `repaired` have been stored."""
+
+    missing: int
+    repaired: int
+
+    def text(self, symbol: str) -> str:
+        """Return the progress in words, such as "repairing 20,000 trades of BTC/USDT, 35 %"."""
+        count = counted(self.missing, "trade")
+        percent = 100 * self.repaired // self.missing if self.missing else 100
+        return f"repairing {count} of {symbol}, {percent} %"
+
+
 class RecordingStatus(Struct, frozen=True):
     """How the recording of one symbol is doing.
 
@@ -98,7 +112,8 @@ class RecordingStatus(Struct, frozen=True):
     `problem` is a sentence, or empty while all is well. `gaps` are those of the whole recording,
     also of earlier sessions; None while they are not known, or were not asked for. `recorded_by` is
     the other program whose recording this program follows, such as `another program (process 5)`;
-    empty while it follows none. `here_too` is the switch *Record here, too*.
+    empty while it follows none. `here_too` is the switch *Record here, too*. `repair` is how far
+    missing trades are repaired; None while none is to be repaired.
     """
 
     symbol: str
@@ -114,6 +129,7 @@ class RecordingStatus(Struct, frozen=True):
     gaps: RecordedGaps | None = None
     recorded_by: str = ""
     here_too: bool = False
+    repair: RepairProgress | None = None
 
     def __hash__(self) -> int:
         # The counts are not part of it: they can change.

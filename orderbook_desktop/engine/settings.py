@@ -75,13 +75,34 @@ class EngineSettings(Protocol):
         ...
 
 
+class RepairTimes(Struct, frozen=True):
+    """When holes are looked for and filled, in seconds.
+
+    A market is looked at every `with_news_s` for `news_s` after a hole was told, as its runs are
+    stored some seconds later, else every `without_news_s`. Requests are at least `request_every_s`
+    apart: with a weight of 4 that is a fifth of what the exchange grants. An answer that should
+    have more is asked for again after `again_s`.
+    """
+
+    look_every_s: float = 0.5
+    with_news_s: float = 2.0
+    without_news_s: float = 60.0
+    news_s: float = 30.0
+    request_every_s: float = 0.2
+    again_s: float = 5.0
+    longest_delay_s: float = 60.0
+
+
+REPAIR_TIMES: Final = RepairTimes()
+
+
 class EngineTimes(Struct, frozen=True):
     """How long an engine waits, in seconds.
 
     If the database can't be had at the start, the engine tries again after `retry_first_s`, and
     then after growing delays. It looks at the disk every `disk_look_s`, and every `depth_look_s`
-    whether a book should be known deeper. `server` and `archive` are
-    the times of the database's server and of the archiver.
+    whether a book should be known deeper. `server`, `archive` and `repair` are the times of the
+    database's server, of the archiver and of the repair of trades.
 
     The other times limit how long the parts may take to end: a window has to close within three
     seconds in all. Received events may be written for `write_s`; the tasks in the background have
@@ -99,6 +120,7 @@ class EngineTimes(Struct, frozen=True):
     server_s: float = 0.6
     server: ServerTimes = SERVER_TIMES
     archive: ArchiveTimes = ARCHIVE_TIMES
+    repair: RepairTimes = REPAIR_TIMES
 
 
 ENGINE_TIMES: Final = EngineTimes()

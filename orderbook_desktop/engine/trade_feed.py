@@ -136,6 +136,10 @@ class TradeFeed:
             loss = self._loss or _Loss(GapCause.FEED_GAP, detail)
             self._broken(last, loss.cause, loss.detail)
             return True
+        if step is Continuity.OLD:
+            # A repair brings trades of before.
+            self._tape.add(trade)
+            self._changed()
         before, self._misfit = self._misfit, trade
         if before is not None and _begins_anew(last, before, trade):
             self._broken(last, GapCause.MALFORMED, TRADE.misfit_of(last, trade))

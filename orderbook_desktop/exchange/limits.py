@@ -60,7 +60,7 @@ _MINUTE_MARGIN_S: Final = 1.0
 WEIGHT_A_MINUTE: Final = 6_000
 # The most and the least that requests in the background may take of it.
 _MOST_BEHIND: Final = WEIGHT_A_MINUTE // 5
-_LEAST_BEHIND: Final = WEIGHT_A_MINUTE // 15
+_LEAST_BEHIND: Final = WEIGHT_A_MINUTE // 30
 
 
 class WeightLimit:

@@ -100,7 +100,7 @@ def spent_behind(limit: WeightLimit, kept: int, now: float) -> int:
 
 
 @pytest.mark.parametrize(
-    ("kept", "granted"), [(0, 1_200), (250, 1_200), (4_500, 700), (5_000, 400), (50_000, 400)]
+    ("kept", "granted"), [(0, 1_200), (250, 1_200), (4_500, 700), (5_000, 200), (50_000, 200)]
 )
 def test_what_goes_behind_takes_a_fifth_at_most_and_leaves_what_others_may_need(
     kept: int, granted: int
