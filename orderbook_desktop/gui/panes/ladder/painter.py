@@ -12,8 +12,8 @@ from orderbook_desktop.core.ladder import Side
 from orderbook_desktop.core.tape import Direction
 from orderbook_desktop.gui.number_font import NumberMetrics
 from orderbook_desktop.gui.panes.book_frame import Message
+from orderbook_desktop.gui.panes.glyph_atlas import GlyphAtlas
 from orderbook_desktop.gui.panes.hatching import Hatching
-from orderbook_desktop.gui.panes.ladder.glyph_atlas import GlyphAtlas
 from orderbook_desktop.gui.panes.ladder.layout import Column, Span, grows_leftward
 from orderbook_desktop.gui.panes.ladder.position import Row
 from orderbook_desktop.gui.panes.ladder.scene import PADDING, LadderScene, LastText

@@ -13,7 +13,7 @@ from PySide6.QtGui import QColor, QFont, QFontMetricsF, QImage, QPainter
 from PySide6.QtWidgets import QApplication
 
 from orderbook_desktop.gui.number_font import number_font
-from orderbook_desktop.gui.panes.ladder.glyph_atlas import GlyphAtlas
+from orderbook_desktop.gui.panes.glyph_atlas import GlyphAtlas
 
 WIDTH, HEIGHT = 160, 24
 INK, PAPER = QColor("#e3e8ef"), QColor("#11161d")
