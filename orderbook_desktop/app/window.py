@@ -41,6 +41,7 @@ from orderbook_desktop.desk.program import Program
 from orderbook_desktop.gui.panes.depth_chart.widget import DepthChart
 from orderbook_desktop.gui.panes.ladder.widget import DepthLadder
 from orderbook_desktop.gui.panes.pane import PaneMaker
+from orderbook_desktop.gui.panes.time_and_sales.widget import TimeAndSales
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.window.main_window import MainWindow
 from orderbook_desktop.storage.dsn import redacted_dsn
@@ -51,7 +52,7 @@ _log = logging.getLogger(__name__)
 
 _TELL_EVERY_S: Final = 0.1
 # The views of the book, from left to right.
-PANES: Final[tuple[PaneMaker, ...]] = (DepthLadder, DepthChart)
+PANES: Final[tuple[PaneMaker, ...]] = (DepthLadder, DepthChart, TimeAndSales)
 
 
 class ScreenLost(KnownError):

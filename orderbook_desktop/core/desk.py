@@ -16,6 +16,8 @@ from orderbook_desktop.core.recording_status import RecordingState, RecordingSta
 from orderbook_desktop.core.sources import BookSource
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
 from orderbook_desktop.core.symbols import SymbolInfo
+from orderbook_desktop.core.trade_coverage import TradeGap
+from orderbook_desktop.core.trades import Trade
 
 
 class NoticeLevel(Enum):
@@ -104,6 +106,37 @@ class Connections(Struct, frozen=True):
 
     count: int = 1
     fixed: bool = False
+
+
+class TradePage(Struct, frozen=True):
+    """Recorded trades of one market in order of ids, and the recording's gaps around them.
+
+    `problem` is the sentence why they could not be read, else empty.
+    """
+
+    trades: Sequence[Trade] = ()
+    gaps: Sequence[TradeGap] = ()
+    problem: str = ""
+
+
+class TradePages(Protocol):
+    """The recorded trades, read a page at a time.
+
+    Both methods return at once. `answered` is called later, in the thread of the caller, or never
+    where the program ends before.
+    """
+
+    def before(
+        self, market: str, trade_id: int, count: int, answered: Callable[[TradePage], None]
+    ) -> None:
+        """Read the last `count` trades before an id; a page without trades is the end."""
+        ...
+
+    def after(
+        self, market: str, trade_id: int, count: int, answered: Callable[[TradePage], None]
+    ) -> None:
+        """Read the first `count` trades after an id; a page without trades is the end."""
+        ...
 
 
 class Desk(Protocol):

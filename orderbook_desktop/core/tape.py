@@ -214,6 +214,7 @@ class Tape:
                 fitting_exponent([price], EMPTY, self.scale.price),
                 fitting_exponent([quantity], EMPTY, self.scale.quantity),
             )
+            self.broken(GapCause.TOO_WIDE, "The older trades fit into no scale with this one.")
             self._forget()
             self.scale = alone
 

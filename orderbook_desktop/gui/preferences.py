@@ -40,6 +40,14 @@ class Preferences:
     def splitter(self, value: QByteArray) -> None:
         self._settings.setValue("window/splitter", value)
 
+    def shows_pane(self, name: str) -> bool | None:
+        """Return whether the person wants to see a pane; None if they never chose."""
+        return {"yes": True, "no": False}.get(self._text(f"panes/{name}"))
+
+    def set_shows_pane(self, name: str, shown: bool) -> None:
+        """Remember whether the person wants to see a pane."""
+        self._settings.setValue(f"panes/{name}", "yes" if shown else "no")
+
     @property
     def welcomed(self) -> bool:
         """Whether the person has seen the window before, in this version or an older one."""
@@ -263,6 +271,14 @@ class Preferences:
     def set_grouping(self, market: str, step: str) -> None:
         """Remember the grouping step of `market`, decimal text."""
         self._settings.setValue(f"grouping/{market}", step)
+
+    def tape_size(self, market: str) -> str:
+        """Return the least size of trades that is shown of `market` as text; empty: all are."""
+        return self._text(f"tape_size/{market}")
+
+    def set_tape_size(self, market: str, size: str) -> None:
+        """Remember the least size of trades that is shown of `market`, decimal text."""
+        self._settings.setValue(f"tape_size/{market}", size)
 
     def save(self) -> None:
         """Write the values that are not on the disk yet."""

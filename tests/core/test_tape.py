@@ -100,6 +100,9 @@ def test_what_fits_beside_no_other_trade_forgets_them() -> None:
     tape.add(made_trade(2, quantity="93000000000000"))
     assert [trade.trade_id for trade in tape.arrivals(0)] == _ids(tape) == [2]
     assert tape.since(-1)[0].quantity == 93 * 10 ** (12 + tape.scale.quantity)
+    found = tape.break_after(1, 2)
+    assert found is not None
+    assert found.cause is GapCause.TOO_WIDE
 
 
 @pytest.mark.parametrize("quantity", ["0." + "0" * 18 + "1", "9" * 30])

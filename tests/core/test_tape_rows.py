@@ -16,12 +16,12 @@ from orderbook_desktop.core.tape_rows import (
     SizeFilter,
     Summed,
     Sweep,
-    TapeFormat,
     TapeRow,
     preset_sizes,
     rows_of,
     summed,
 )
+from orderbook_desktop.core.tape_texts import TapeFormat
 from orderbook_desktop.core.time_text import clock_text
 from orderbook_desktop.core.units import Scale
 from tests.core.trades_made import FIRST_MS, made_tape, made_trade, random_trades

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from orderbook_desktop.gui.panes.depth_chart.widget import DepthChart
 from orderbook_desktop.gui.panes.ladder.widget import DepthLadder
+from orderbook_desktop.gui.panes.time_and_sales.widget import TimeAndSales
 from orderbook_desktop.gui.window.main_window import MainWindow
 
 
@@ -15,3 +16,8 @@ def ladder_of(window: MainWindow) -> DepthLadder:
 def chart_of(window: MainWindow) -> DepthChart:
     (chart,) = (pane for pane in window.panes if isinstance(pane, DepthChart))
     return chart
+
+
+def trades_of(window: MainWindow) -> TimeAndSales:
+    (trades,) = (pane for pane in window.panes if isinstance(pane, TimeAndSales))
+    return trades

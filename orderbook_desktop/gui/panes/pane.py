@@ -8,7 +8,8 @@ from PySide6.QtCore import QEvent, QRect, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QFont, QKeyEvent, QPainter
 from PySide6.QtWidgets import QWidget
 
-from orderbook_desktop.gui.actions import Command, FocusKeys, Switch
+from orderbook_desktop.core.desk import TradePages
+from orderbook_desktop.gui.actions import Action, Command, FocusKeys, Switch
 from orderbook_desktop.gui.panes.book_frame import BookFrame, Message
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.theme import Theme
@@ -23,7 +24,8 @@ class Pane(QWidget):
 
     A subclass overrides `set_frame`, and the other methods that it needs. It may set `stretch`,
     its share of the width beyond the panes' usual widths, and `focus_keys`, the keys that it
-    handles while it has the focus.
+    handles while it has the focus. A pane with `shown_by`, an action, can be hidden by it; without
+    a choice of the person, the window shows it where it is wide enough for all panes.
 
     Signals:
         price_pointed(object): the person points at this price here, an int in price units of the
@@ -31,6 +33,7 @@ class Pane(QWidget):
     """
 
     stretch = 1
+    shown_by: Action | None = None
     price_pointed = Signal(object)  # A price may exceed the 32 bits of Qt's int.
 
     def __init__(self, theme: Theme, name: str, parent: QWidget | None = None) -> None:
@@ -61,6 +64,9 @@ class Pane(QWidget):
 
     def mark_price(self, price: int | None) -> None:
         """Mark the price that is pointed at in another pane, or (None) none any more."""
+
+    def set_pages(self, pages: TradePages | None) -> None:
+        """Read recorded trades from `pages`, if there are any. A pane without trades ignores it."""
 
     def begin_anew(self) -> None:
         """Treat the next frame as that of another market."""

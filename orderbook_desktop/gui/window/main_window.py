@@ -26,7 +26,7 @@ from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.gui.actions import Action, Choice, Command, Switch
 from orderbook_desktop.gui.dialogs.welcome import WelcomePanel
 from orderbook_desktop.gui.panes.book_frame import BookFrame, message_of
-from orderbook_desktop.gui.panes.pane import PaneMaker
+from orderbook_desktop.gui.panes.pane import Pane, PaneMaker
 from orderbook_desktop.gui.parts import size_on_screen
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.theme import Appearance, ThemeKeeper, text_scale
@@ -43,6 +43,8 @@ from orderbook_desktop.system.steady_clock import steady_ns
 
 _DESCRIBE_MS: Final = 1_000
 _LEAST_SIZE: Final = QSize(640, 480)
+# The panes' usual widths may be so much narrower before one has to go.
+_CROWDED: Final = 0.92
 _DEMO_TEXT: Final = "DEMO · a made-up market: no price here is real"
 
 
@@ -94,7 +96,10 @@ class MainWindow(QMainWindow):
         self.notice_bar = NoticeBar(self, desk.next_attempt)
         self.panes = [make(theme, preferences, self) for make in panes]
         self.status_line = StatusLine(self)
-        of_panes = [command for pane in self.panes for command in pane.commands()]
+        of_panes = [
+            *self._switches_of_panes(),
+            *(command for pane in self.panes for command in pane.commands()),
+        ]
         self.menus = menus.Menus(self, self._commands(), of_panes)
         self.menus.show_full_screen(is_full=False)
         self.addActions(self.menus.everywhere)
@@ -156,6 +161,34 @@ class MainWindow(QMainWindow):
         """Leave out captions while the window is narrow."""
         super().resizeEvent(event)
         self.top_bar.fit(self.width())
+        self._show_panes()
+
+    def _switches_of_panes(self) -> Iterator[Switch]:
+        for pane in self.panes:
+            if pane.shown_by is not None:
+                yield self._switch_of(pane, pane.shown_by)
+
+    def _switch_of(self, pane: Pane, action: Action) -> Switch:
+        # PySide gives the new state to a lambda, but not to a `partial`.
+        return Switch(action, lambda shown: self._choose_pane(pane, shown=shown))
+
+    def _choose_pane(self, pane: Pane, *, shown: bool) -> None:
+        self._preferences.set_shows_pane(pane.accessibleName(), shown)
+        self._show_panes()
+
+    def _show_panes(self) -> None:
+        """Show the panes that the person wants, and the others where all have room."""
+        usual = sum(pane.sizeHint().width() for pane in self.panes) * text_scale(self)
+        has_room = self.width() >= usual * _CROWDED
+        for pane in self.panes:
+            wanted = self._preferences.shows_pane(pane.accessibleName())
+            is_shown = pane.shown_by is None or (has_room if wanted is None else wanted)
+            if pane.isHidden() is is_shown:
+                pane.setVisible(is_shown)
+                if not is_shown:
+                    self._focus_first_pane()
+            if pane.shown_by is not None:
+                self.menus.show_pane(pane.shown_by, is_shown=is_shown)
 
     def _fit(self) -> None:
         """Leave the text the room that it needs, as far as the screen has it."""
@@ -174,6 +207,7 @@ class MainWindow(QMainWindow):
             self._splitter.addWidget(pane)
             self._splitter.setStretchFactor(place, pane.stretch)
         self._take_usual_widths()
+        self._show_panes()
         middle = QWidget(self)
         self._column = column = QVBoxLayout(middle)
         column.setContentsMargins(0, 0, 0, 0)
@@ -261,7 +295,9 @@ class MainWindow(QMainWindow):
         if not self.restoreGeometry(self._preferences.geometry):
             self.resize(size_on_screen(self, QSize(1440, 860)))
         self._splitter.restoreState(self._preferences.splitter)
-        if 0 in self._splitter.sizes():
+        self._show_panes()
+        widths = zip(self.panes, self._splitter.sizes(), strict=True)
+        if any(not width and not pane.isHidden() for pane, width in widths):
             # The remembered widths are of fewer panes, and leave nothing for the new panes.
             self._take_usual_widths()
 

@@ -130,6 +130,10 @@ class Menus:
         ):
             self._made[action].setChecked(is_on)
 
+    def show_pane(self, action: Action, *, is_shown: bool) -> None:
+        """Check the action of a pane that is shown."""
+        self._made[action].setChecked(is_shown)
+
     def show_full_screen(self, *, is_full: bool) -> None:
         """Check whether the window has the full screen; only then it can be left by its key."""
         self._made[FULL_SCREEN].setChecked(is_full)

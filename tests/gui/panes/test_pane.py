@@ -19,6 +19,7 @@ from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.theme import LIGHT, Appearance, Theme
 from orderbook_desktop.gui.window.main_window import MainWindow
 from tests.gui.fake_desk import BTC, FakeDesk, FakeSource, MovingMarket
+from tests.gui.pane_of import trades_of
 
 
 class Counter(Pane):
@@ -76,7 +77,7 @@ def _window(
 def window(
     qapp: QApplication, qtbot: QtBot, desk: FakeDesk, settings: QSettings
 ) -> Iterator[MainWindow]:
-    """A window with a third pane, after a window that was closed with two."""
+    """A window with another pane, after a window that was closed without."""
     _window(desk, settings, qapp, *PANES).finish_close()
     window = _window(desk, settings, qapp, *PANES, Counter)
     qtbot.addWidget(window)
@@ -85,19 +86,53 @@ def window(
     window.finish_close()
 
 
-def test_a_third_pane_shows_the_book(window: MainWindow, desk: FakeDesk, qtbot: QtBot) -> None:
+def test_another_pane_shows_the_book(window: MainWindow, desk: FakeDesk, qtbot: QtBot) -> None:
     MovingMarket(BTC, desk.source)
     window.bridge.look()
-    counter = window.panes[2]
+    counter = window.panes[-1]
     assert counter.summary() == "4000 levels"
     assert counter.accessibleName() == "Counter of levels"
     qtbot.waitUntil(lambda: counter.accessibleDescription().endswith("4000 levels"))
     splitter = window.findChild(QSplitter)
     assert isinstance(splitter, QSplitter)
-    assert splitter.count() == 3
-    # The remembered widths are those of two panes.
+    assert splitter.count() == len(PANES) + 1
+    # The remembered widths are those of the panes before.
     assert all(pane.width() >= 200 for pane in window.panes)
     assert window.panes[0].hasFocus()
+
+
+def test_a_pane_that_can_be_hidden_is_shown_where_it_has_room(
+    qapp: QApplication, qtbot: QtBot, desk: FakeDesk, settings: QSettings
+) -> None:
+    window = _window(desk, settings, qapp, *PANES)
+    qtbot.addWidget(window)
+    qtbot.waitUntil(window.isActiveWindow)
+    trades = trades_of(window)
+    switch = _action(window, "&Time and sales")
+    assert trades.isVisible()
+    trades.setFocus()
+    for width, is_shown in ((1_600, True), (900, False), (1_280, True), (1_000, False)):
+        window.resize(width, 800)
+        QApplication.processEvents()
+        assert window.width() == width
+        assert (trades.isVisible(), switch.isChecked()) == (is_shown, is_shown)
+    assert window.panes[0].hasFocus()
+    # What the person chose counts from then on, at any width.
+    switch.trigger()
+    assert trades.isVisible()
+    assert trades.width() >= trades.minimumWidth()
+    switch.trigger()
+    window.resize(1_600, 800)
+    QApplication.processEvents()
+    assert not trades.isVisible()
+    window.finish_close()
+    again = _window(desk, settings, qapp, *PANES)
+    qtbot.addWidget(again)
+    assert not trades_of(again).isVisible()
+    _action(again, "&Time and sales").trigger()
+    widths = [pane.width() for pane in again.panes]
+    assert all(width >= 200 for width in widths)
+    again.finish_close()
 
 
 def test_a_pane_is_told_everything(

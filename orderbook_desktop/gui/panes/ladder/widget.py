@@ -128,7 +128,7 @@ class DepthLadder(Pane):
 
     def sizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
         """Return a comfortable size, about a third of the window."""
-        return QSize(540, 700)
+        return QSize(420, 700)
 
     def commands(self) -> Sequence[Command | Switch]:
         """Return the ladder's entries for the window's view menu."""
