@@ -10,7 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from typing import Final
+from typing import Final, ParamSpec
 
 from orderbook_desktop.core.backoff import backoff_delays
 from orderbook_desktop.core.disk import GB, DiskStatus, Retention, SteadyDisk
@@ -23,6 +23,8 @@ from orderbook_desktop.engine.gap_reader import GapReader
 from orderbook_desktop.engine.market_session import MarketLease, MarketSession, SessionParts
 from orderbook_desktop.engine.recording_keeper import RecordingKeeper
 from orderbook_desktop.engine.settings import ENGINE_TIMES, EngineSettings, EngineTimes
+from orderbook_desktop.engine.trade_history import RecordedTradeHistory
+from orderbook_desktop.engine.trade_repair import TradeRepair
 from orderbook_desktop.engine.widening import Widener
 from orderbook_desktop.engine.witness_taker import WitnessTaker
 from orderbook_desktop.exchange.catalogue import fetch_symbols
@@ -40,6 +42,8 @@ from orderbook_desktop.system.attempts import Attempts, RetryWait
 from orderbook_desktop.system.tasks import Jobs
 
 _log = logging.getLogger(__name__)
+
+_P = ParamSpec("_P")
 
 # In the order in which they are needed; together they take a quarter of a second.
 _SLOW_IMPORTS: Final = ("websockets.asyncio.client", "aiohttp", "motor.motor_asyncio")
@@ -73,6 +77,14 @@ class Engine:
         self.archiver = self._new_archiver(counts)
         self._archiving: asyncio.Task[None] | None = None
         self._witness_taker = WitnessTaker(self.rest.snapshot, self.database)
+        self.trade_history = RecordedTradeHistory(self.database)
+        self._trade_repair = TradeRepair(
+            self.rest.agg_trades,
+            self.database,
+            is_busy=lambda: self.recorder.is_busy,
+            times=times.repair,
+        )
+        self._repairing: asyncio.Task[None] | None = None
         self._widener = Widener(self.rest.snapshot, times.depth_look_s)
         self.recorded_snapshots = RecordedSnapshots(self.database)
         self.recorded_streams = RecordedStreams(self.database)
@@ -142,6 +154,9 @@ class Engine:
         self.jobs.start(self.disk_watch.run(), "watch over the disk")
         self.jobs.start(self.keeper.run(), "retention")
         self.jobs.start(self.gaps.run(), "gaps")
+        if self.settings.follows_trades:
+            repair = self._trade_repair.run(self._sessions.values)
+            self._repairing = self.jobs.start(repair, "repair of trades")
         await self.recorder.start()
         self._archiving = self.jobs.start(self.archiver.run(), "archive")
 
@@ -194,6 +209,8 @@ class Engine:
             database_problem=self.database_problem,
             closing=self.closing,
             follows_trades=self.settings.follows_trades,
+            trade_history=self.trade_history,
+            repair_progress=self._trade_repair.progress_of,
         )
 
     def _end_unless_lent(self, session: MarketSession) -> None:
@@ -238,14 +255,9 @@ class Engine:
             add(_within, times.jobs_s, "the background tasks", self.jobs.close)
             add(_within, times.part_s, "the change stream", self.recorded_streams.close)
             add(_within, write_s + times.part_s, "the recorder", write)
-            add(_within, times.part_s, "the archive", self._stop_archiving)
+            add(_within, times.part_s, "the archive", _stop, self._archiving)
             add(self._close_exchange)
-
-    async def _stop_archiving(self) -> None:
-        """Cancel the archiver; at the next start it continues where it stopped."""
-        if self._archiving is not None:
-            self._archiving.cancel()
-            await asyncio.wait({self._archiving})
+            add(_within, times.part_s, "the repair of trades", _stop, self._repairing)
 
     async def _close_exchange(self) -> None:
         await _within(self._times.part_s, "the symbols", self._close_sessions)
@@ -356,11 +368,24 @@ async def _close_after(session: MarketSession, before: asyncio.Task[None] | None
     await session.close()
 
 
-async def _within(seconds: float, what: str, close: Callable[[], Awaitable[None]]) -> None:
+async def _stop(job: asyncio.Task[None] | None) -> None:
+    """Cancel a job that goes on where it stopped at the next start."""
+    if job is not None:
+        job.cancel()
+        await asyncio.wait({job})
+
+
+async def _within(
+    seconds: float,
+    what: str,
+    close: Callable[_P, Awaitable[None]],
+    *arguments: _P.args,
+    **options: _P.kwargs,
+) -> None:
     """Close one part; a failure is logged, so that the other parts are closed, too."""
     try:
         async with asyncio.timeout(seconds):
-            await close()
+            await close(*arguments, **options)
     except TimeoutError:
         _log.warning("%s did not end within %.1f s", what, seconds)
     except Exception:  # noqa: BLE001 (the other parts have to be closed after any failure)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from copy import copy
-from typing import Final, Protocol, Self
+from typing import Any, Final, Protocol, Self
 
 from msgspec import Struct
 
 from orderbook_desktop.core.lateness import UsualDelay
-from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
+from orderbook_desktop.core.recording_status import (
+    RecordingState,
+    RecordingStatus,
+    RepairProgress,
+)
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import BookLook, EventStream, SnapshotSource
 from orderbook_desktop.core.status import FeedState, SourceKind
@@ -18,6 +22,7 @@ from orderbook_desktop.core.tape import Tape
 from orderbook_desktop.engine.book_feed import BookFeed
 from orderbook_desktop.engine.disk_watch import DiskWatch
 from orderbook_desktop.engine.trade_feed import TradeFeed
+from orderbook_desktop.engine.trade_history import RecordedTradeHistory
 from orderbook_desktop.engine.view_source import ViewSource
 from orderbook_desktop.exchange.errors import RegionBlocked, UnknownSymbol
 from orderbook_desktop.storage.recorder.market_sink import MarketSink
@@ -39,7 +44,8 @@ class SessionParts(Struct, frozen=True, kw_only=True):
 
     `database_problem` returns what keeps a market from being recorded, as a sentence, or empty;
     `closing` the task that ends earlier sessions of a market, None if all have ended.
-    `follows_trades` is whether trades are followed, beside the book.
+    `follows_trades` is whether trades are followed, beside the book, and `repair_progress` returns
+    how far the repair of a market's trades is, None while there is none.
     """
 
     rest: SnapshotSource
@@ -52,6 +58,8 @@ class SessionParts(Struct, frozen=True, kw_only=True):
     database_problem: Callable[[str], str]
     closing: Callable[[str], asyncio.Task[None] | None]
     follows_trades: bool
+    trade_history: RecordedTradeHistory
+    repair_progress: Callable[[str], RepairProgress | None]
 
 
 class _Runs(Protocol):
@@ -123,6 +131,13 @@ class MarketSession:
         return self._parts.recorder.sink(self.market)
 
     @property
+    def trade_news(self) -> object:
+        """A value that changes where trades may be missing; None: they are not recorded now."""
+        if self.trades is None or not self.recording or self.paused:
+            return None
+        return self.trades.holes, self.trades.last is not None
+
+    @property
     def recording_status(self) -> RecordingStatus:
         """The status of the recording.
 
@@ -139,6 +154,7 @@ class MarketSession:
             waiting=self._parts.recorder.waiting_of(self.market),
             problem=problem,
             recorded_by=self.recorded_by,
+            repair=self._parts.repair_progress(self.market) if self.recording else None,
         )
 
     @property
@@ -182,7 +198,13 @@ class MarketSession:
             return
         after = self._recorded_run or self._parts.closing(self.market)
         self._recorded_run = self._follow(self.recorded, self.recorded_trades, after)
+        if self.tape is not None:
+            self._start(self._fill(self.tape), "newest trades of")
         self.view.recorded_feed_starts()
+
+    async def _fill(self, tape: Tape) -> None:
+        await self._parts.trade_history.fill(tape)
+        self._tell_leases()
 
     def _trade_feed(self, stream: EventStream, kind: SourceKind) -> TradeFeed | None:
         if self.tape is None:
@@ -195,7 +217,10 @@ class MarketSession:
         self, book: BookFeed, trades: TradeFeed | None, after: asyncio.Task[None] | None
     ) -> asyncio.Task[None]:
         feeds: list[_Runs] = [book] if trades is None else [book, trades]
-        run = self._parts.jobs.start(_run(feeds, after), f"following {self.market}")
+        return self._start(_run(feeds, after), "following")
+
+    def _start(self, job: Coroutine[Any, Any, None], what: str) -> asyncio.Task[None]:
+        run = self._parts.jobs.start(job, f"{what} {self.market}")
         self._runs.append(run)
         run.add_done_callback(self._runs.remove)
         return run

@@ -18,7 +18,11 @@ from rich.text import Text
 from orderbook_desktop.core.disk import bytes_text
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.number_format import counted
-from orderbook_desktop.core.recording_status import RecordingCounts, RecordingStatus
+from orderbook_desktop.core.recording_status import (
+    RecordingCounts,
+    RecordingStatus,
+    RepairProgress,
+)
 from orderbook_desktop.core.status import badge_for
 from orderbook_desktop.core.time_text import age_text
 from orderbook_desktop.engine.market_session import MarketSession
@@ -56,6 +60,7 @@ class RecordProgress:
         self._console = console or Console(stderr=True, highlight=False)
         self._live = Live(console=self._console, auto_refresh=False)
         self._printed_states: dict[str, str] = {}
+        self._repairing: set[str] = set()
         self._now = now
         self._printed_at = now()
         self._drawn_at = -math.inf
@@ -92,6 +97,7 @@ class RecordProgress:
             if self._printed_states.get(meter.symbol) != state:
                 self._printed_states[meter.symbol] = state
                 self._print(f"{meter.symbol}: {state}")
+            self._show_repair(meter)
         if self._now() - self._printed_at >= _PRINT_EVERY_S:
             self._printed_at = self._now()
             if len(self._meters) > _SYMBOLS_A_LINE:
@@ -100,6 +106,15 @@ class RecordProgress:
                 self._most_waiting = 0
             else:
                 self._print("; ".join(_counts(meter) for meter in self._meters))
+
+    def _show_repair(self, meter: RecordingMeter) -> None:
+        """Print that a repair of missing trades begins; the lines of every ten seconds go on."""
+        repair = meter.session.recording_status.repair
+        if repair is None:
+            self._repairing.discard(meter.symbol)
+        elif meter.symbol not in self._repairing:
+            self._repairing.add(meter.symbol)
+            self._print(repair.text(meter.symbol))
 
     def tell(self, sentence: str) -> None:
         """Print `sentence`, a problem of all symbols, unless it was printed last; empty: none."""
@@ -136,6 +151,8 @@ class RecordProgress:
             counts, text = status.counts, status.state.value
             if status.problem:
                 text = f"{text}. {status.problem}"
+            if status.repair is not None:
+                text = f"{text}; {status.repair.text(status.symbol)}"
             # One line for each symbol; a single symbol's state may take several lines.
             state = Text(text, overflow="ellipsis", no_wrap=len(statuses) > 1)
             numbers = (counts.events, round(status.rate), status.lag_ms or 0, counts.gaps)
@@ -227,9 +244,11 @@ def _state(meter: RecordingMeter) -> str:
 def _counts(meter: RecordingMeter, now_ns: Callable[[], int] = steady_ns) -> str:
     counts = meter.session.sink.counts
     badge = badge_for(meter.session.live.status, now_ns())
+    repair = meter.session.recording_status.repair
+    repairing = "" if repair is None else f", {repair.text(meter.symbol)}"
     return (
         f"{meter.symbol} {badge.text}: {counted(counts.events, 'event')}, "
-        f"{counted(counts.gaps, 'gap')}, {bytes_text(counts.archived_bytes)} archived"
+        f"{counted(counts.gaps, 'gap')}, {bytes_text(counts.archived_bytes)} archived{repairing}"
     )
 
 
@@ -248,4 +267,15 @@ def _total(statuses: Sequence[RecordingStatus]) -> str:
         f"{counted(len(statuses), 'symbol')}: {states_text}; {counted(events, 'event')}, "
         f"{rate:,.0f} a second, {waiting:,} waiting for the database; {counted(gaps, 'gap')}; "
         f"{bytes_text(archived)} archived"
+        f"{_repairs(statuses)}"
     )
+
+
+def _repairs(statuses: Sequence[RecordingStatus]) -> str:
+    """Return how far all repairs together are, after a semicolon; empty where there is none."""
+    repairs = [status.repair for status in statuses if status.repair is not None]
+    if not repairs:
+        return ""
+    missing = sum(repair.missing for repair in repairs)
+    total = RepairProgress(missing, sum(repair.repaired for repair in repairs))
+    return f"; {total.text(counted(len(repairs), 'symbol'))}"

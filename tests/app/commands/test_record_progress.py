@@ -14,7 +14,12 @@ from rich.console import Console
 from orderbook_desktop.app.commands import record_progress
 from orderbook_desktop.app.commands.record_progress import RecordProgress, summary_of
 from orderbook_desktop.core.errors import KnownError
-from orderbook_desktop.core.recording_status import RecordingCounts, RecordingState, RecordingStatus
+from orderbook_desktop.core.recording_status import (
+    RecordingCounts,
+    RecordingState,
+    RecordingStatus,
+    RepairProgress,
+)
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
 from orderbook_desktop.engine.market_session import MarketSession, state_of
 from orderbook_desktop.engine.recording_meter import RecordingMeter
@@ -36,6 +41,7 @@ class Session:
     paused: bool = False
     too_wide: str = ""
     recorded_by: str = ""
+    repair: RepairProgress | None = None
 
     @property
     def live(self) -> SimpleNamespace:
@@ -53,7 +59,13 @@ class Session:
         counts, problem = replace(self.counts), self.database_problem
         wanted = self.recording
         return RecordingStatus(
-            "", state, wanted=wanted, counts=counts, waiting=2, problem=problem, kept=False
+            *("", state),
+            wanted=wanted,
+            counts=counts,
+            waiting=2,
+            problem=problem,
+            kept=False,
+            repair=self.repair,
         )
 
 
@@ -184,3 +196,41 @@ def test_the_rate_is_that_of_the_last_seconds() -> None:
         now += 0.25
         meter.look()
     assert meter.rate == 0.0
+
+
+def test_the_repair_of_missing_trades_is_seen_in_the_lines() -> None:
+    console, now_s = _console(24, terminal=False), 0.0
+    session = Session(repair=RepairProgress(20_000, 0))
+    with RecordProgress("book", _sessions(BTC=session), console, lambda: now_s) as progress:
+        progress.show()
+        progress.show()
+        session.repair = RepairProgress(20_000, 7_000)
+        now_s = 10.0
+        progress.show()
+        session.repair = None
+        now_s = 20.0
+        progress.show()
+    lines = _text(console).splitlines()
+    assert [line for line in lines if "repairing" in line] == [
+        "repairing 20,000 trades of BTC, 0 %",
+        "BTC synced: 10 events, 0 gaps, 0 B archived, repairing 20,000 trades of BTC, 35 %",
+    ]
+
+
+def test_the_repair_of_many_symbols_has_a_total() -> None:
+    console, now_s = _console(24, terminal=False), 0.0
+    sessions = _hundred()
+    sessions["A1"].repair = RepairProgress(1_000, 500)
+    sessions["A2"].repair = RepairProgress(3_000, 500)
+    with RecordProgress("book", _sessions(**sessions), console, lambda: now_s) as progress:
+        now_s = 10.0
+        progress.show()
+    assert "; repairing 4,000 trades of 2 symbols, 25 %; at most" in _text(console)
+
+
+def test_the_repair_of_missing_trades_is_seen_in_the_table() -> None:
+    console = _console(24)
+    sessions = _sessions(BTC=Session(repair=RepairProgress(20_000, 7_000)))
+    with RecordProgress("book", sessions, console) as progress:
+        progress.show()
+        assert "recording; repairing 20,000 trades of BTC, 35 %" in _text(console)
