@@ -20,7 +20,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
-from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -29,9 +28,7 @@ from msgspec import Struct, field
 
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.errors import InexactValue
-from orderbook_desktop.core.event_times import EARLIEST_MS
 from orderbook_desktop.core.events import WIDEST_EVENT, answered, decode_diff, decode_snapshot
-from orderbook_desktop.core.foreign_text import plain_text
 from orderbook_desktop.core.levels import Int64Array
 from orderbook_desktop.core.received import (
     Broken,
@@ -41,33 +38,26 @@ from orderbook_desktop.core.received import (
     UnusableFile,
     in_order_of_time,
 )
-from orderbook_desktop.core.symbols import split_symbol
-from orderbook_desktop.core.units import DEFAULT_EXPONENT, INT64_MAX
 from orderbook_desktop.formats.lines import FileLines, UnreadablePart
-from orderbook_desktop.formats.tardis_writer import EXCHANGE, HEADER
+from orderbook_desktop.formats.tardis_fields import (
+    EARLIEST_US,
+    Layout,
+    checked_exchange,
+    decimal_text,
+    market_of,
+    no_time,
+    shown,
+    time_in_us,
+    unquoted,
+)
+from orderbook_desktop.formats.tardis_writer import HEADER
 
 _NS_A_US: Final = 1_000
 _US_A_MS: Final = 1_000
-_NAMES: Final = HEADER.split(",")
-_EARLIEST_US: Final = EARLIEST_MS * _US_A_MS
-_LATEST_US: Final = INT64_MAX // _NS_A_US
-# By the digits of a present time: the unit, and the microseconds in it.
-_UNITS: Final = {
-    10: ("seconds", Decimal(10**6)),
-    13: ("milliseconds", Decimal(10**3)),
-    19: ("nanoseconds", Decimal("1e-3")),
-}
-_LONGEST_NUMBER: Final = 19
-_LONGEST_SHOWN: Final = 200
-# No market has such values. A value that is only too wide for 64 bits ends its run.
-_WIDEST_DECIMAL: Final = 64
 # No exchange has a book with so many levels.
 _ROWS_AT_MOST: Final = 200_000
 _FLAGS: Final = {b"true": True, b"false": False}
 _SIDES: Final = {b"bid": 0, b"ask": 1}
-# Tardis writes very small amounts as 1e-7; other programs write times as 1.7e+15.
-_is_number: Final = re.compile(rb"[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]{1,3})?").fullmatch
-_unquoted: Final = re.compile(rb'(?<![^,])"|"(?![^,])').sub
 _looks_like_row: Final = re.compile(
     rb"[^,]+,[^,]+,\d+,\d+,(true|false),(bid|ask),", re.IGNORECASE
 ).match
@@ -125,12 +115,8 @@ _TOO_MANY_ROWS: Final = f"is one of more than {_ROWS_AT_MOST:,} rows of one mess
 
 def is_tardis(line: bytes) -> bool:
     """Whether a file that begins with `line` is Tardis CSV."""
-    line = _unquoted(b"", line)
-    return _is_header(line) or _looks_like_row(line) is not None
-
-
-def _is_header(line: bytes) -> bool:
-    return set(_NAMES) <= {name.strip() for name in line.decode("utf-8", "replace").split(",")}
+    line = unquoted(line)
+    return Layout(HEADER).takes_header(line) or _looks_like_row(line) is not None
 
 
 def tardis_messages(
@@ -256,10 +242,7 @@ class _Rows:
     def __init__(self, path: Path, notes: FileNotes) -> None:
         self._path = path
         self._notes = notes
-        self._header = b""
-        # The places of the known columns; None: the usual columns in the usual order.
-        self._columns: list[int] | None = None
-        self._count = len(_NAMES)
+        self._layout = Layout(HEADER)
         self._markets: set[str] = set()
         self._latest: Time = (0, 0)
         self._head = b""
@@ -272,10 +255,8 @@ class _Rows:
                 if isinstance(raw, UnreadablePart):
                     yield from self._broken(raw)
                     continue
-                # A program that rewrote the file may have quoted the fields.
-                line = _unquoted(b"", raw) if b'"' in raw else raw
-                # A further header, where files were joined.
-                if line == self._header or self._takes_header(line):
+                line = unquoted(raw)
+                if self._layout.takes_header(line):
                     continue
                 try:
                     ended = self._take(number, line)
@@ -288,24 +269,12 @@ class _Rows:
         if self._group is not None:
             yield self._group.key.time, self._group
 
-    def _takes_header(self, line: bytes) -> bool:
-        if b"is_snapshot" not in line or not _is_header(line):
-            return False
-        names = [name.strip() for name in line.decode("utf-8", "replace").split(",")]
-        self._header, self._count = line, len(names)
-        self._columns = None if names == _NAMES else [names.index(name) for name in _NAMES]
-        return True
-
     def _take(self, number: int, line: bytes) -> _Group | None:
         """Take a row; return the group before it where the row begins another one."""
-        if line.count(b",") != self._count - 1:
-            raise ValueError(f"has not the fields {_text(self._header) or HEADER}")
-        if self._columns is not None:
-            fields = line.split(b",")
-            line = b",".join([fields[column] for column in self._columns])
+        line = self._layout.in_order(line)
         # The rows of one event differ in the level only.
         head, side, price, amount = line.rsplit(b",", 3)
-        at, level = _side(side), (_decimal(price), _decimal(amount))
+        at, level = _side(side), (decimal_text(price), decimal_text(amount))
         ended, group = None, self._group
         if head != self._head or group is None:
             key = _key(head, self._note_unit)
@@ -334,7 +303,7 @@ class _Rows:
     def _is_ended_before(self, fragment: bytes) -> bool:
         """Whether half a row belongs to another event than the row before it."""
         length = min(len(self._head), len(fragment))
-        return self._columns is None and self._head[:length] != fragment[:length]
+        return self._layout.is_usual and self._head[:length] != fragment[:length]
 
 
 def _groups(path: Path, notes: FileNotes) -> Iterator[tuple[Time, _Group | Broken]]:
@@ -344,75 +313,21 @@ def _groups(path: Path, notes: FileNotes) -> Iterator[tuple[Time, _Group | Broke
 def _key(head: bytes, take_unit: Callable[[str], None]) -> _Key:
     """Return the key of a row; `take_unit` is told of a time that is not in microseconds."""
     exchange, market, event, local, flag = head.split(b",")
-    if exchange != EXCHANGE.encode():
-        raise ValueError(f"is of the exchange {_shown(exchange)}; only {EXCHANGE} is kept here")
-    name = _market(market)
+    checked_exchange(exchange)
+    name = market_of(market)
     is_snapshot = _FLAGS.get(flag.lower())
     if is_snapshot is None:
-        raise ValueError(f"has {_shown(flag)} for is_snapshot")
-    (event_us, event_unit), (local_us, local_unit) = _time(event), _time(local)
+        raise ValueError(f"has {shown(flag)} for is_snapshot")
+    (event_us, event_unit), (local_us, local_unit) = time_in_us(event), time_in_us(local)
     # An impossible event time gets the time of the event before it; a receipt has no such help.
-    if local_us < _EARLIEST_US:
-        raise _no_time(local)
+    if local_us < EARLIEST_US:
+        raise no_time(local)
     if unit := event_unit or local_unit:
         take_unit(unit)
     return _Key(name, event_us, local_us, is_snapshot)
 
 
-@lru_cache(maxsize=1024)
-def _market(text: bytes) -> str:
-    """Return the market that a row names, in the exchange's spelling: of BTC_USDT it is BTCUSDT."""
-    try:
-        return split_symbol(text.decode("utf-8", "replace"))[1]
-    except ValueError:
-        raise ValueError(f"has {_shown(text)} for a symbol") from None
-
-
 def _side(text: bytes) -> int:
     if text not in _SIDES:
-        raise ValueError(f"has {_shown(text)} for a side")
+        raise ValueError(f"has {shown(text)} for a side")
     return _SIDES[text]
-
-
-def _time(text: bytes) -> tuple[int, str]:
-    """Return a time in microseconds, and its unit in the file if that is another one."""
-    is_plain = text.isdigit() and len(text) <= _LONGEST_NUMBER
-    time = int(text) if is_plain else _whole_number(text)
-    unit, microseconds = _UNITS.get(len(str(time)), ("", Decimal(1)))
-    time = int(time * microseconds) if unit else time
-    if time > _LATEST_US:
-        raise _no_time(text)
-    return time, unit
-
-
-def _whole_number(text: bytes) -> int:
-    # Programs write it as a double if they take a column with a missing value for doubles.
-    if len(text) <= 2 * _LONGEST_NUMBER and _is_number(text):
-        value = Decimal(text.decode())
-        if value.adjusted() < _LONGEST_NUMBER and value == int(value):
-            return int(value)
-    raise _no_time(text)
-
-
-def _no_time(text: bytes) -> ValueError:
-    return ValueError(f"has {_shown(text)} for a time in microseconds")
-
-
-@lru_cache(maxsize=1 << 16)
-def _decimal(text: bytes) -> str:
-    """Return `text` as the exchange spells decimals: with eight places, or as many as needed."""
-    if not _is_number(text):
-        raise ValueError(f"has {_shown(text)} for a price or an amount")
-    value = Decimal(text.decode())
-    if len(text) > 2 * _WIDEST_DECIMAL or abs(value.adjusted()) > _WIDEST_DECIMAL:
-        raise ValueError(f"has {_shown(text)} for a price or an amount, which is out of range")
-    whole, _, fraction = f"{value:f}".partition(".")
-    return f"{whole}.{fraction.rstrip('0').ljust(DEFAULT_EXPONENT, '0')}"
-
-
-def _shown(text: bytes) -> str:
-    return repr(text[:40].decode("utf-8", "replace"))
-
-
-def _text(line: bytes) -> str:
-    return plain_text(line.decode("utf-8", "replace"), _LONGEST_SHOWN)

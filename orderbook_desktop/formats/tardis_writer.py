@@ -19,9 +19,9 @@ import numpy as np
 from orderbook_desktop.core.archive.rows import LevelRows
 from orderbook_desktop.core.levels import Int64Array
 from orderbook_desktop.core.units import format_units
+from orderbook_desktop.formats.tardis_fields import EXCHANGE
 
 HEADER: Final = "exchange,symbol,timestamp,local_timestamp,is_snapshot,side,price,amount"
-EXCHANGE: Final = "binance"
 
 _SIDES: Final = ("bid,", "ask,")
 _US_A_MS: Final = 1_000
