@@ -54,10 +54,16 @@ def bits(values: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
 
 
 def words(values: npt.NDArray[np.bool_], choice: tuple[str, str]) -> Buffers:
-    """Return the buffers of a column of texts: the first of two of one length where false."""
-    letters = np.frombuffer("".join(choice).encode(), dtype=np.uint8).reshape(2, -1)
-    ends = np.arange(len(values) + 1, dtype=np.int32) * letters.shape[1]
-    return ends, letters[values.astype(np.int8)]
+    """Return the buffers of a column of texts: of two, the first where false."""
+    lengths = np.array([len(word.encode()) for word in choice], dtype=np.int32)
+    ends = np.zeros(len(values) + 1, dtype=np.int32)
+    np.cumsum(lengths[values.astype(np.int8)], out=ends[1:])
+    letters = np.zeros((2, int(lengths.max())), dtype=np.uint8)
+    for row, word in zip(letters, choice, strict=True):
+        row[: len(word.encode())] = np.frombuffer(word.encode(), dtype=np.uint8)
+    chosen = values.astype(np.int8)
+    is_letter = np.arange(letters.shape[1]) < lengths[chosen][:, np.newaxis]
+    return ends, letters[chosen][is_letter]
 
 
 class _Schema(ctypes.Structure):

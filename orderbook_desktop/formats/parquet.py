@@ -1,4 +1,6 @@
-"""Parquet: one row per level that an event changed, or that a book began with.
+"""Parquet: one row per level that an event changed or that a book began with, or one per trade.
+
+Of levels:
 
 | column | type | is |
 |---|---|---|
@@ -10,8 +12,22 @@
 | `price`, `quantity` | decimal(38, 8) | exactly; quantity 0 where the level was removed |
 
 A book begins anew, and all earlier levels are void, where `is_snapshot` is true and was false in
-the row before. The decimals have more than 8 places where a value needs them. The file's metadata
-names `exchange` and `symbol`.
+the row before.
+
+Of trades, in the order of their ids:
+
+| column | type | is |
+|---|---|---|
+| `trade_id` | int64 | the id of the aggregated trade |
+| `first_part_id`, `last_part_id` | int64 | the exchange's own trades in it; -1 where not known |
+| `event_time` | timestamp, us, UTC | when it was traded, by the exchange's clock |
+| `received_ns` | int64 | when it was received, by ours, ns since the epoch; 0 if `repaired` |
+| `side` | string | what the taker did: `buy` or `sell` |
+| `price`, `quantity` | decimal(38, 8) | exactly |
+| `repaired` | boolean | asked for afterwards, or imported without a time of receipt |
+
+The decimals have more than 8 places where a value needs them. The file's metadata names `exchange`
+and `symbol`.
 """
 
 from __future__ import annotations
@@ -26,17 +42,19 @@ import numpy as np
 
 from orderbook_desktop.core.archive.rows import LevelRows, Survey
 from orderbook_desktop.core.archive.tokens import BoolArray
+from orderbook_desktop.core.archive.trade_rows import TradeRows, TradeSurvey
 from orderbook_desktop.core.levels import Int64Array
-from orderbook_desktop.core.units import INT64_MAX
+from orderbook_desktop.core.units import INT64_MAX, Scale
 from orderbook_desktop.formats.arrow_stream import (
     ArrowStream,
     Batch,
+    Buffers,
     Column,
     bits,
     int128s,
     words,
 )
-from orderbook_desktop.formats.tardis_writer import EXCHANGE
+from orderbook_desktop.formats.tardis_fields import EXCHANGE
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -49,23 +67,100 @@ _COMPRESSION: Final = "zstd(3)"
 _PAGE_BYTES: Final = 1 << 26
 # The metadata with exchange and symbol is within so many bytes of the file's end.
 _END_BYTES: Final = 1 << 16
-_SIDES: Final = ("bid", "ask")
+# Types as Arrow's format strings.
+_INT64: Final = "l"
+_BOOLEAN: Final = "b"
+_TEXT: Final = "u"
+_DECIMAL: Final = "d:"
 
 _Arrays = list[Int64Array | BoolArray]
 
 
+class _Column(Column, frozen=True):
+    """A column; one of texts has the two `words` that may stand in it."""
+
+    words: tuple[str, str] = ("", "")
+
+    def buffers(self, values: Int64Array | BoolArray) -> Buffers:
+        """Return the Arrow buffers of `values`."""
+        if self.format == _BOOLEAN:
+            return (bits(values.astype(np.bool_)),)
+        if self.format == _TEXT:
+            return words(values.astype(np.bool_), self.words)
+        return (int128s(values),) if self.format.startswith(_DECIMAL) else (values,)
+
+
 class ParquetWriter:
-    """Writes rows of `market` into `file`. Call `close()` in the end.
+    """Writes rows of levels of `market` into `file`. Call `close()` in the end.
 
     `survey` is that of all rows, which the writer needs first: a column has one number of places.
-    `write` and `close` raise the `OSError` of the file. arro3 reads its rows from a stream and
-    returns at its end. So it works in a thread, which waits for each batch.
+    `write` and `close` raise the `OSError` of the file.
     """
 
     def __init__(self, file: BinaryIO, market: str, created_by: str, survey: Survey) -> None:
         self._scale = survey.scale
+        self._table = _Table(file, market, created_by, _level_columns(survey.scale))
+        self.close = self._table.close
+
+    def write(self, rows: LevelRows) -> None:
+        """Append `rows`."""
+        scale = self._scale
+        self._table.write(
+            len(rows),
+            [
+                rows.first_ids,
+                rows.final_ids,
+                rows.event_ms,
+                rows.received_ns,
+                np.full(len(rows), rows.is_snapshot),
+                rows.asks,
+                _units_at(rows.prices, rows.scale.price, scale.price),
+                _units_at(rows.quantities, rows.scale.quantity, scale.quantity),
+            ],
+        )
+
+
+class ParquetTradeWriter:
+    """Writes trades of `market` into `file`; see `ParquetWriter`."""
+
+    def __init__(self, file: BinaryIO, market: str, created_by: str, survey: TradeSurvey) -> None:
+        self._scale = survey.scale
+        self._table = _Table(file, market, created_by, _trade_columns(survey.scale))
+        self.close = self._table.close
+
+    def write(self, rows: TradeRows) -> None:
+        """Append `rows`."""
+        scale = self._scale
+        self._table.write(
+            len(rows),
+            [
+                rows.ids,
+                rows.first_parts,
+                rows.last_parts,
+                rows.event_us,
+                rows.received_ns,
+                rows.sold,
+                _units_at(rows.prices, rows.scale.price, scale.price),
+                _units_at(rows.quantities, rows.scale.quantity, scale.quantity),
+                rows.repaired,
+            ],
+        )
+
+
+class _Table:
+    """Writes columns into `file`, in groups of rows. Call `close()` in the end.
+
+    Columns of whole numbers, decimals and truth values are written as they are; of a column with
+    words, its numbers choose the word. arro3 reads its rows from a stream and returns at its end.
+    So it works in a thread, which waits for each batch.
+    """
+
+    def __init__(
+        self, file: BinaryIO, market: str, created_by: str, columns: tuple[_Column, ...]
+    ) -> None:
+        self._columns = columns
         self._file = _Sink(file)
-        self._stream = ArrowStream(_columns(survey), self._taken())
+        self._stream = ArrowStream(columns, self._taken())
         self._waiting: list[_Arrays] = []
         self._count = 0
         self._batches: SimpleQueue[Batch | None] = SimpleQueue()
@@ -77,22 +172,10 @@ class ParquetWriter:
         self._thread = threading.Thread(target=self._run, name="parquet-writer", daemon=True)
         self._thread.start()
 
-    def write(self, rows: LevelRows) -> None:
-        """Append `rows`."""
-        scale = self._scale
-        self._waiting.append(
-            [
-                rows.first_ids,
-                rows.final_ids,
-                rows.event_ms,
-                rows.received_ns,
-                np.full(len(rows), rows.is_snapshot),
-                rows.asks,
-                _units_at(rows.prices, rows.scale.price, scale.price),
-                _units_at(rows.quantities, rows.scale.quantity, scale.quantity),
-            ]
-        )
-        self._count += len(rows)
+    def write(self, count: int, columns: _Arrays) -> None:
+        """Append `count` rows."""
+        self._waiting.append(columns)
+        self._count += count
         while self._count >= _ROWS_A_GROUP:
             self._hand_over(self._first(_ROWS_A_GROUP))
 
@@ -109,20 +192,14 @@ class ParquetWriter:
 
     def _first(self, count: int) -> Batch:
         """Take the first waiting rows, so that equal rows give equal files in any portions."""
-        columns = [np.concatenate(parts) for parts in zip(*self._waiting, strict=True)]
-        self._waiting = [[column[count:] for column in columns]]
+        arrays = [np.concatenate(parts) for parts in zip(*self._waiting, strict=True)]
+        self._waiting = [[array[count:] for array in arrays]]
         self._count -= count
-        *numbers, is_snapshot, asks, prices, quantities = (column[:count] for column in columns)
-        return (
-            count,
-            (
-                *((number,) for number in numbers),
-                (bits(is_snapshot),),
-                words(asks, _SIDES),
-                (int128s(prices),),
-                (int128s(quantities),),
-            ),
-        )
+        buffers = [
+            column.buffers(array[:count])
+            for column, array in zip(self._columns, arrays, strict=True)
+        ]
+        return count, buffers
 
     def _hand_over(self, batch: Batch) -> None:
         self._room.acquire()
@@ -224,17 +301,35 @@ def _text(text: str) -> bytes:
     return b"\x18" + bytes(digits) + encoded
 
 
-def _columns(survey: Survey) -> tuple[Column, ...]:
+def _level_columns(scale: Scale) -> tuple[_Column, ...]:
     return (
-        Column("first_update_id", "l"),
-        Column("final_update_id", "l"),
-        Column("event_time", "tsm:UTC"),
-        Column("received_ns", "l"),
-        Column("is_snapshot", "b"),
-        Column("side", "u"),
-        Column("price", f"d:38,{survey.scale.price}"),
-        Column("quantity", f"d:38,{survey.scale.quantity}"),
+        _Column("first_update_id", _INT64),
+        _Column("final_update_id", _INT64),
+        _Column("event_time", "tsm:UTC"),
+        _Column("received_ns", _INT64),
+        _Column("is_snapshot", _BOOLEAN),
+        _Column("side", _TEXT, ("bid", "ask")),
+        _Column("price", _decimal(scale.price)),
+        _Column("quantity", _decimal(scale.quantity)),
     )
+
+
+def _trade_columns(scale: Scale) -> tuple[_Column, ...]:
+    return (
+        _Column("trade_id", _INT64),
+        _Column("first_part_id", _INT64),
+        _Column("last_part_id", _INT64),
+        _Column("event_time", "tsu:UTC"),
+        _Column("received_ns", _INT64),
+        _Column("side", _TEXT, ("buy", "sell")),
+        _Column("price", _decimal(scale.price)),
+        _Column("quantity", _decimal(scale.quantity)),
+        _Column("repaired", _BOOLEAN),
+    )
+
+
+def _decimal(places: int) -> str:
+    return f"{_DECIMAL}38,{places}"
 
 
 def _units_at(units: Int64Array, exponent: int, wanted: int) -> Int64Array:
