@@ -12,6 +12,7 @@ from msgspec import Struct, field
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot
 from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.core.trades import Trade
 
 _T = TypeVar("_T")
 _BREAKS_NOTED: Final = 20
@@ -27,7 +28,7 @@ class Received(Struct, frozen=True):
     """
 
     received_ns: int
-    message: DepthDiff | DepthSnapshot
+    message: DepthDiff | DepthSnapshot | Trade
     restarts: bool = False
 
 

@@ -19,6 +19,11 @@ from orderbook_desktop.core.units import INT64_MAX, split_decimal
 # The first and last part of a trade whose source does not say of what parts it is.
 UNKNOWN_PART: Final = -1
 
+# As the exchange spells a trade of an answer, and one of the stream.
+_FIELDS: Final = '"a":{},"p":"{}","q":"{}","f":{},"l":{},"T":{},"m":{},"M":true}}'
+ROW_TEXT: Final = "{{" + _FIELDS
+EVENT_TEXT: Final = '{{"e":"aggTrade","E":{},"s":"{}",' + _FIELDS
+
 _NS_A_MS: Final = 1_000_000
 _PartInt = Annotated[int, msgspec.Meta(ge=UNKNOWN_PART, le=INT64_MAX)]
 # As text: a number of thousands of digits is no price.
@@ -77,8 +82,11 @@ class Trade(msgspec.Struct, frozen=True, gc=False):
         return not self.received_ns
 
 
-class _Row(msgspec.Struct, gc=False):
-    """A trade in an answer of REST. `M` has no meaning, and may be left out."""
+class TradeFields(msgspec.Struct, gc=False):
+    """A trade in an answer of REST, by the exchange's names.
+
+    `M` has no meaning, and may be left out.
+    """
 
     a: WireInt
     p: _Decimal
@@ -89,7 +97,7 @@ class _Row(msgspec.Struct, gc=False):
     m: bool
 
 
-class _Event(_Row, gc=False, kw_only=True):
+class _Event(TradeFields, gc=False, kw_only=True):
     """A trade of the stream."""
 
     e: Literal["aggTrade"]
@@ -98,7 +106,7 @@ class _Event(_Row, gc=False, kw_only=True):
 
 
 _event_decoder: Final = msgspec.json.Decoder(_Event)
-_row_decoder: Final = msgspec.json.Decoder(_Row)
+_row_decoder: Final = msgspec.json.Decoder(TradeFields)
 _WHAT: Final = "trade"
 
 
@@ -113,8 +121,21 @@ def decode_repaired(payload: bytes, market: str) -> Trade:
     return _trade(decoded(_row_decoder, payload, _WHAT), market, (0, 0), 0, payload)
 
 
+def made_trade(market: str, fields: TradeFields, received_ns: int = 0) -> Trade:
+    """Return a trade of which only `fields` are known, spelt as the exchange spells it.
+
+    It counts as sent when it was traded. Without a time of receipt it is a repaired one. Raises
+    `MalformedMessage`.
+    """
+    *others, is_sold = msgspec.structs.astuple(fields)
+    texts = (*others, "true" if is_sold else "false")
+    if not received_ns:
+        return decode_repaired(ROW_TEXT.format(*texts).encode(), market)
+    return decode_trade(EVENT_TEXT.format(fields.T, market, *texts).encode(), received_ns)
+
+
 def _trade(
-    wire: _Row, market: str, sent: tuple[int, int], received_ns: int, payload: bytes
+    wire: TradeFields, market: str, sent: tuple[int, int], received_ns: int, payload: bytes
 ) -> Trade:
     if wire.l < wire.f or (wire.f == UNKNOWN_PART != wire.l):
         raise MalformedMessage(_WHAT, f"trade ids {wire.f}..{wire.l}", payload)

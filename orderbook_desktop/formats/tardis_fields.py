@@ -13,6 +13,7 @@ from orderbook_desktop.core.symbols import split_symbol
 from orderbook_desktop.core.units import DEFAULT_EXPONENT, INT64_MAX
 
 EXCHANGE: Final = "binance"
+TRADE_HEADER: Final = "exchange,symbol,timestamp,local_timestamp,id,side,price,amount"
 
 _NS_A_US: Final = 1_000
 EARLIEST_US: Final = EARLIEST_MS * US_A_MS

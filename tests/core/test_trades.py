@@ -12,9 +12,11 @@ from orderbook_desktop.core.streams import Continuity, Stream
 from orderbook_desktop.core.trades import (
     TRADE,
     Trade,
+    TradeFields,
     decode_repaired,
     decode_trade,
     is_same_trade,
+    made_trade,
     parts_missing,
 )
 
@@ -41,6 +43,18 @@ def test_a_trade_that_was_asked_for_has_no_times_but_its_own() -> None:
     trade = decode_repaired(json.dumps(_ROW).encode(), "ETHUSDT")
     assert (trade.market, trade.trade_id, trade.is_repaired) == ("ETHUSDT", 8, True)
     assert (trade.event_ms, trade.sent_ms, trade.received_ns) == (1_723_161_255_342, 0, 0)
+
+
+def test_a_trade_of_which_only_the_fields_are_known_is_spelt_as_the_exchange_spells_it() -> None:
+    fields = TradeFields(8, "10.50", "2.0", -1, -1, 1_723_161_255_342_001, False)
+    trade, repaired = made_trade("BTCUSDT", fields, 5), made_trade("BTCUSDT", fields)
+    row = {**_ROW, "f": -1, "l": -1, "T": 1_723_161_255_342_001, "m": False, "M": True}
+    assert json.loads(repaired.payload) == row
+    event = {"e": "aggTrade", "E": row["T"], "s": "BTCUSDT", **row}
+    assert json.loads(trade.payload) == event
+    assert (trade.received_ns, trade.event_us, trade.sent_ms) == (5, row["T"], trade.event_ms)
+    assert repaired.is_repaired
+    assert is_same_trade(trade, repaired)
 
 
 def test_microseconds_are_told_by_their_digits() -> None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from orderbook_desktop.core.archive import ChunkSlice, decode_chunk, encode_minutes
+from orderbook_desktop.core.archive.trade_rows import TradeRows
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.checkpoint import image_of
+from orderbook_desktop.core.units import Scale
 from orderbook_desktop.formats.names import ExportFormat
 from orderbook_desktop.storage.exports.exporting import Exported, ExportJob, export
 from tests.core.reference_book import Pairs, ReferenceBook
@@ -18,7 +23,10 @@ from tests.storage.recording_fixtures import Tape
 
 @dataclass
 class Taped:
-    """Slices, and by final update id the true book: after each event, and where runs open."""
+    """Slices, and by final update id the true book: after each event, and where runs open.
+
+    There is a trade with each event, received with it; every seventh one is repaired.
+    """
 
     tape: Tape = field(default_factory=lambda: Tape(step_ms=700))
     parts: list[ChunkSlice] = field(default_factory=list)
@@ -55,13 +63,33 @@ class Taped:
         for part in self.parts:
             yield part
 
+    def trades(self) -> AsyncGenerator[TradeRows]:
+        return traded(self.slices)
+
     def write(self, form: ExportFormat, path: Path, *, replace: bool = False) -> Exported:
         """Export everything."""
-        job = ExportJob(self.tape.market, self.slices, form, path, replace)
+        job = ExportJob(self.tape.market, self.slices, form, path, replace, self.trades)
         return asyncio.run(export(job, lambda _: None))
 
     def _note(self) -> None:
         self.books[self.tape.last_id] = self.tape.book.levels
+
+
+async def traded(slices: Callable[[], AsyncGenerator[ChunkSlice]]) -> AsyncGenerator[TradeRows]:
+    """The trades that there are with the events of some slices."""
+    async with aclosing(slices()) as parts:
+        async for part in parts:
+            numbers = part.chunk.numbers
+            ids = numbers.final_ids
+            repaired = np.arange(len(ids)) % 7 == 3
+            yield TradeRows(
+                part.chunk.header.market,
+                Scale(),
+                *(ids, 2 * ids, 2 * ids + 1, numbers.event_ms * 1_000),
+                np.where(repaired, 0, numbers.received_ns),
+                *(6_000_000_000_000 + ids % 50 * 1_000_000, 1_000_000 + ids),
+                *(ids % 2 == 0, repaired),
+            )
 
 
 def two_runs() -> Taped:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
+from collections.abc import AsyncGenerator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -10,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orderbook_desktop.core.archive.rows import LevelRows, Survey
+from orderbook_desktop.core.archive.rows import LevelRows
+from orderbook_desktop.core.archive.trade_rows import TradeRows
 from orderbook_desktop.core.units import Scale
-from orderbook_desktop.formats.hftbacktest import EVENT_DTYPE, HftbacktestWriter
+from orderbook_desktop.formats.hftbacktest import EVENT_DTYPE, HftbacktestSurvey, HftbacktestWriter
 from orderbook_desktop.formats.names import ExportFormat
 from tests.formats.taped import Taped, two_runs
 
@@ -41,6 +44,9 @@ def test_the_array_is_what_its_readers_expect(tmp_path: Path, hftbacktest: Any) 
     assert data.dtype.itemsize == hftbacktest.types.event_dtype.itemsize
     hftbacktest.data.validate_event_order(data)
     both = hftbacktest.EXCH_EVENT | hftbacktest.LOCAL_EVENT
+    is_trade = data["ev"] & 0xFF == hftbacktest.TRADE_EVENT
+    assert is_trade.any()
+    data = data[~is_trade]
     assert (data["ev"] & both == both).all()
     kinds = data["ev"] & 0xFF
     assert (kinds == hftbacktest.DEPTH_CLEAR_EVENT).sum() == 2
@@ -91,6 +97,36 @@ def test_a_backtest_sees_the_true_books(tmp_path: Path, hftbacktest: Any) -> Non
     assert seen == 13
 
 
+def test_trades_are_where_their_own_converter_has_them(tmp_path: Path, hftbacktest: Any) -> None:
+    """Each side sees the trades in its order; a repaired one is marked."""
+    taped = two_runs()
+    data, moved_ns = exported(taped, tmp_path / "book.npz")
+    trades = data[data["ev"] & 0xFF == hftbacktest.TRADE_EVENT]
+    rows = TradeRows.joined("BTCUSDT", asyncio.run(_all(taped.trades())))
+    for side in (hftbacktest.EXCH_EVENT, hftbacktest.LOCAL_EVENT):
+        seen = trades[trades["ev"] & side != 0]
+        assert seen["px"].tolist() == [float(price) for price in rows.prices / 10**8]
+        assert seen["qty"].tolist() == [
+            float(Decimal(int(one)).scaleb(-8)) for one in rows.quantities
+        ]
+        assert ((seen["ev"] & hftbacktest.SELL_EVENT != 0) == rows.sold).all()
+        assert (seen["ival"] == rows.repaired).all()
+        assert (seen["exch_ts"] == rows.event_us * 1_000).all()
+        received = ~rows.repaired
+        assert (seen["local_ts"][received] == rows.received_ns[received] + moved_ns).all()
+    assert (trades["local_ts"] >= trades["exch_ts"]).all()
+    # The event that came with a trade is behind it for the exchange: it is of the same time.
+    exchange = data[data["ev"] & hftbacktest.EXCH_EVENT != 0]
+    is_trade = exchange["ev"] & 0xFF == hftbacktest.TRADE_EVENT
+    for at in is_trade.nonzero()[0].tolist():
+        levels = exchange[:at][~is_trade[:at]]
+        assert not len(levels) or levels["exch_ts"][-1] < exchange["exch_ts"][at]
+
+
+async def _all(found: AsyncGenerator[TradeRows]) -> list[TradeRows]:
+    return [rows async for rows in found]
+
+
 def test_an_empty_book_clears_the_one_before(tmp_path: Path, hftbacktest: Any) -> None:
     data, _ = exported(Taped().run(30).emptied().run(40), tmp_path / "book.npz")
     assert (data["ev"] & 0xFF == hftbacktest.DEPTH_CLEAR_EVENT).sum() == 2
@@ -102,8 +138,9 @@ def test_values_are_the_nearest_doubles(tmp_path: Path) -> None:
     values = np.array(units, dtype=np.int64)
     asks = np.zeros(len(units), dtype=np.bool_)
     rows = LevelRows("PEPEUSDT", Scale(8, 3), False, ones, ones, ones, ones, asks, values, values)
-    survey = Survey()
+    survey = HftbacktestSurvey()
     survey.take(rows)
+    survey.end()
     with (tmp_path / "book.npz").open("wb") as file:
         writer = HftbacktestWriter(file, survey)
         writer.write(rows)
@@ -131,7 +168,8 @@ def test_times_never_go_back(tmp_path: Path, hftbacktest: Any) -> None:
     numbers.received_ns[20:30] -= 10_000 * _MS
     data, _ = exported(taped, tmp_path / "book.npz")
     hftbacktest.data.validate_event_order(data)
-    assert (np.diff(data["exch_ts"]) >= 0).all()
+    for side, time in ((hftbacktest.EXCH_EVENT, "exch_ts"), (hftbacktest.LOCAL_EVENT, "local_ts")):
+        assert (np.diff(data[time][data["ev"] & side != 0]) >= 0).all()
 
 
 def _event(taped: Taped, index: int) -> tuple[Any, int]:

@@ -29,7 +29,7 @@ from orderbook_desktop.core.archive.tokens import (
 from orderbook_desktop.core.errors import BugError, DamagedChunk, InexactValue
 from orderbook_desktop.core.event_times import US_A_MS
 from orderbook_desktop.core.levels import EMPTY, Int64Array, fitting_exponent
-from orderbook_desktop.core.trades import Trade, decode_repaired, decode_trade
+from orderbook_desktop.core.trades import EVENT_TEXT, ROW_TEXT, Trade, decode_repaired, decode_trade
 from orderbook_desktop.core.units import DEFAULT_EXPONENT, Scale, format_units, parse_units
 
 TRADES_VERSION: Final = 1
@@ -37,9 +37,6 @@ MICROSECONDS: Final = "us"
 _NS_A_MS: Final = 1_000_000
 # What a millisecond is in each unit of times.
 _UNITS_A_MS: Final = {MILLISECONDS: 1, MICROSECONDS: US_A_MS}
-_FIELDS: Final = '"a":{},"p":"{}","q":"{}","f":{},"l":{},"T":{},"m":{},"M":true}}'
-_EVENT: Final = '{{"e":"aggTrade","E":{},"s":"{}",' + _FIELDS
-_ROW: Final = "{{" + _FIELDS
 
 
 class TradeHeader(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
@@ -429,7 +426,9 @@ def _spelt(arrays: TradeArrays, scale: Scale, header: TradeHeader) -> list[bytes
     sent = zip(arrays.repaired.tolist(), sent_times.tolist(), strict=True)
     market = header.market
     return [
-        (_ROW.format(*fields) if repaired else _EVENT.format(time, market, *fields)).encode()
+        (
+            ROW_TEXT.format(*fields) if repaired else EVENT_TEXT.format(time, market, *fields)
+        ).encode()
         for (repaired, time), fields in zip(sent, zip(*columns, strict=True), strict=True)
     ]
 

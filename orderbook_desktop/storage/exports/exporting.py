@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Final, Protocol
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from orderbook_desktop.core.archive.decoded import ChunkSlice
 from orderbook_desktop.core.archive.rows import LevelRows, RowStream, Survey
+from orderbook_desktop.core.archive.trade_rows import TradeRows, TradeSurvey
 from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.event_times import US_A_MS
+from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.core.version import __version__
-from orderbook_desktop.formats.hftbacktest import HftbacktestWriter
+from orderbook_desktop.formats.hftbacktest import HftbacktestSurvey, HftbacktestWriter
 from orderbook_desktop.formats.names import ExportFormat
-from orderbook_desktop.formats.parquet import ParquetWriter
-from orderbook_desktop.formats.tardis_writer import TardisWriter
+from orderbook_desktop.formats.parquet import ParquetTradeWriter, ParquetWriter
+from orderbook_desktop.formats.tardis_writer import TardisTradeWriter, TardisWriter
 from orderbook_desktop.system.atomic_file import atomic_file
 from orderbook_desktop.system.tasks import in_thread
+
+_CREATOR: Final = f"orderbook-desktop version {__version__}"
+# A trade is received well before the levels of so much later.
+_AHEAD_US: Final = 60_000_000
 
 
 class ExportError(KnownError):
@@ -60,8 +67,15 @@ class RecordingChanged(ExportError):
         return "The recording was cut while it was exported; export it again."
 
 
+async def no_trades() -> AsyncGenerator[TradeRows]:
+    """Iterate over no trades."""
+    nothing: tuple[TradeRows, ...] = ()
+    for rows in nothing:
+        yield rows
+
+
 class ExportJob(Struct, frozen=True):
-    """What to export: each call of `slices` reads the recording from its beginning.
+    """What to export: each call of `slices`, and of `trades`, reads the recording anew.
 
     A file at `path` is replaced only if `replace` is true. A Tardis file is gzipped if its name
     ends in `.gz`.
@@ -72,22 +86,29 @@ class ExportJob(Struct, frozen=True):
     format: ExportFormat
     path: Path
     replace: bool = False
+    trades: Callable[[], AsyncGenerator[TradeRows]] = no_trades
 
 
 class Exported(Struct, frozen=True):
     """What was written: how many rows, and how many books, each at the start of an unbroken run.
 
-    `moved_ns` is by how much local times were moved forward (see `hftbacktest.py`).
+    `moved_ns` is by how much local times were moved forward (see `hftbacktest.py`). `trades` were
+    written, of which `repaired` have no time of receipt.
     """
 
     rows: int
     books: int
     moved_ns: int
+    trades: int = 0
+    repaired: int = 0
 
 
-class _Writer(Protocol):
-    def write(self, rows: LevelRows) -> None: ...
-    def close(self) -> None: ...
+class _Sink(Protocol):
+    """What takes the rows of a recording: a survey, or a writer."""
+
+    def take(self, rows: LevelRows) -> None: ...
+    def take_trades(self, rows: TradeRows) -> None: ...
+    def end(self) -> None: ...
 
 
 async def export(job: ExportJob, progress: Callable[[int], None]) -> Exported:
@@ -98,17 +119,46 @@ async def export(job: ExportJob, progress: Callable[[int], None]) -> Exported:
     left behind.
     """
     with export_target(job.path, replace=job.replace) as file:
-        survey = Survey()
+        survey = HftbacktestSurvey() if job.format is ExportFormat.HFTBACKTEST else _Survey()
         if job.format.passes > 1:
-            await _each(job, survey.take, progress)
-            if not survey.rows:
-                raise NothingRecorded(job.market)
-        written = _Counted(job.market, _writer(job, file, survey), survey)
+            await _each(job, survey, progress)
+            _check_recorded(job, survey.levels, survey.trades)
+        written = _Written(job, file, survey)
         try:
-            await _each(job, written.take, progress)
+            await _each(job, written, progress)
         finally:
             await in_thread(written.close)
         return written.result()
+
+
+class _Survey(Struct):
+    """The surveys of levels and of trades."""
+
+    levels: Survey = field(default_factory=Survey)
+    trades: TradeSurvey = field(default_factory=TradeSurvey)
+
+    def take(self, rows: LevelRows) -> None:
+        """Learn from levels."""
+        self.levels.take(rows)
+
+    def take_trades(self, rows: TradeRows) -> None:
+        """Learn from trades."""
+        self.trades.take(rows)
+
+    def end(self) -> None:
+        """Do nothing more."""
+
+
+def _check_recorded(job: ExportJob, levels: Survey, trades: TradeSurvey) -> None:
+    if job.format.has_levels and not levels.rows:
+        raise NothingRecorded(job.market)
+    if not job.format.has_levels and not trades.trades:
+        raise NothingRecorded(trades_of(job.market))
+
+
+def trades_of(what: str) -> str:
+    """Name the trades of a market or symbol, as `NothingRecorded` does."""
+    return f"the trades of {what}"
 
 
 @contextmanager
@@ -123,64 +173,134 @@ def export_target(path: Path, *, replace: bool) -> Iterator[BinaryIO]:
         raise TargetUnwritable(path, error.strerror or type(error).__name__) from error
 
 
-class _Counted:
-    """Counts the rows that `writer` writes, and passes on no more than the survey counted."""
+class _Written:
+    """Counts what is written, and writes no more than `survey` has counted, if it has."""
 
-    def __init__(self, market: str, writer: _Writer, survey: Survey) -> None:
-        self._market = market
-        self._writer = writer
+    def __init__(self, job: ExportJob, file: BinaryIO, survey: _Survey | HftbacktestSurvey) -> None:
+        self._job = job
         self._survey = survey
-        self._written = Survey()
+        self._is_limited = job.format.passes > 1
+        self._written = _Survey()
+        self._moved_ns = 0
+        self._write, self._write_trades, self.close = self._writer(file, survey)
 
     def take(self, rows: LevelRows) -> None:
         """Write `rows`, without those recorded since the survey."""
-        if self._survey.rows:
-            rows = rows.head(self._survey.rows - self._written.rows)
+        if self._is_limited:
+            rows = rows.head(self._survey.levels.rows - self._written.levels.rows)
         if len(rows):
             self._written.take(rows)
-            self._writer.write(rows)
+            self._write(rows)
 
-    def close(self) -> None:
-        """Write what the writer still holds."""
-        self._writer.close()
+    def take_trades(self, rows: TradeRows) -> None:
+        """Write trades, without those recorded since the survey."""
+        if self._is_limited:
+            rows = rows.where(rows.ids <= self._survey.trades.last_id)
+        if len(rows):
+            self._written.take_trades(rows)
+            self._write_trades(rows)
+
+    def end(self) -> None:
+        """Leave the rest to `close`."""
 
     def result(self) -> Exported:
         """Return what was written. Raises if rows are missing, or there are none."""
-        if self._survey.rows and self._written != self._survey:
+        levels, trades = self._written.levels, self._written.trades
+        counted = self._survey.levels, self._survey.trades
+        if self._is_limited and (levels, trades) != counted:
             raise RecordingChanged
-        if not self._written.rows:
-            raise NothingRecorded(self._market)
-        moved_ns = self._writer.moved_ns if isinstance(self._writer, HftbacktestWriter) else 0
-        return Exported(self._written.rows, self._written.books, moved_ns)
+        _check_recorded(self._job, levels, trades)
+        return Exported(levels.rows, levels.books, self._moved_ns, trades.trades, trades.repaired)
+
+    def _writer(
+        self, file: BinaryIO, survey: _Survey | HftbacktestSurvey
+    ) -> tuple[Callable[[LevelRows], None], Callable[[TradeRows], None], Callable[[], None]]:
+        """Return what writes levels, what writes trades, and what writes the rest."""
+        job = self._job
+        zipped = job.path.suffix == ".gz"
+        if isinstance(survey, HftbacktestSurvey):
+            both = HftbacktestWriter(file, survey)
+            self._moved_ns = both.moved_ns
+            return both.write, both.write_trades, both.close
+        match job.format:
+            case ExportFormat.TARDIS_TRADES:
+                trades: TardisTradeWriter | ParquetTradeWriter
+                trades = TardisTradeWriter(file, zipped=zipped)
+                return _write_none, trades.write, trades.close
+            case ExportFormat.PARQUET_TRADES:
+                trades = ParquetTradeWriter(file, job.market, _CREATOR, survey.trades)
+                return _write_none, trades.write, trades.close
+            case ExportFormat.PARQUET:
+                levels: TardisWriter | ParquetWriter
+                levels = ParquetWriter(file, job.market, _CREATOR, survey.levels)
+            case _:
+                levels = TardisWriter(file, zipped=zipped)
+        return levels.write, _write_none, levels.close
 
 
-def _writer(job: ExportJob, file: BinaryIO, survey: Survey) -> _Writer:
-    match job.format:
-        case ExportFormat.TARDIS:
-            return TardisWriter(file, zipped=job.path.suffix == ".gz")
-        case ExportFormat.PARQUET:
-            creator = f"orderbook-desktop version {__version__}"
-            return ParquetWriter(file, job.market, creator, survey)
-        case ExportFormat.HFTBACKTEST:
-            return HftbacktestWriter(file, survey)
+def _write_none(_rows: LevelRows | TradeRows) -> None:
+    pass
 
 
-async def _each(
-    job: ExportJob, take: Callable[[LevelRows], None], progress: Callable[[int], None]
-) -> None:
-    """Pass all rows to `take`, in a thread."""
+async def _each(job: ExportJob, sink: _Sink, progress: Callable[[int], None]) -> None:
+    """Pass all rows to `sink`, in a thread; trades come before the levels of their time."""
     stream = RowStream()
 
     def work(part: ChunkSlice) -> None:
         for rows in stream.take(part):
-            take(rows)
+            sink.take(rows)
 
     def finish() -> None:
         for rows in stream.finish():
-            take(rows)
+            sink.take(rows)
 
-    async with aclosing(job.slices()) as slices:
-        async for part in slices:
-            await in_thread(work, part)
-            progress(part.chunk.header.coverage.to_event_ms)
-    await in_thread(finish)
+    async with _trades(job, sink) as trades:
+        if job.format.has_levels:
+            async with aclosing(job.slices()) as slices:
+                async for part in slices:
+                    to_ms = part.chunk.header.coverage.to_event_ms
+                    await trades.until(to_ms * US_A_MS + _AHEAD_US)
+                    await in_thread(work, part)
+                    progress(to_ms)
+            await trades.rest()
+            await in_thread(finish)
+        else:
+            await trades.rest(progress)
+    await in_thread(sink.end)
+
+
+@asynccontextmanager
+async def _trades(job: ExportJob, sink: _Sink) -> AsyncIterator[_Trades]:
+    source = job.trades if job.format.has_trades else no_trades
+    async with aclosing(source()) as found:
+        yield _Trades(found, sink)
+
+
+class _Trades:
+    """The trades of a recording, on their way to `sink`."""
+
+    def __init__(self, trades: AsyncGenerator[TradeRows], sink: _Sink) -> None:
+        self._trades = trades
+        self._sink = sink
+        self._latest_us = 0
+
+    async def until(self, event_us: int) -> None:
+        """Pass on the trades up to a time, and perhaps more."""
+        while self._latest_us <= event_us:
+            if not await self._next():
+                self._latest_us = INT64_MAX
+
+    async def rest(self, progress: Callable[[int], None] | None = None) -> None:
+        """Pass on all other trades, and report the times (ms) that are reached."""
+        while await self._next():
+            if progress is not None:
+                progress(self._latest_us // US_A_MS)
+
+    async def _next(self) -> bool:
+        rows = await anext(self._trades, None)
+        if rows is None:
+            return False
+        if len(rows):
+            await in_thread(self._sink.take_trades, rows)
+            self._latest_us = int(rows.event_us[-1])
+        return True

@@ -9,7 +9,8 @@ import stat
 import sys
 import threading
 import tracemalloc
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from msgspec.structs import replace
 
 from orderbook_desktop.core.archive import ChunkSlice, DamagedChunk
 from orderbook_desktop.core.archive.rows import LevelRows, RowStream
+from orderbook_desktop.core.archive.trade_rows import TradeRows, TradeSurvey
 from orderbook_desktop.formats.names import ExportFormat
 from orderbook_desktop.storage.exports.exporting import (
     ExportJob,
@@ -26,7 +28,7 @@ from orderbook_desktop.storage.exports.exporting import (
     TargetUnwritable,
     export,
 )
-from tests.formats.taped import Taped, two_runs
+from tests.formats.taped import Taped, traded, two_runs
 
 pytestmark = pytest.mark.parametrize("form", list(ExportFormat))
 
@@ -36,7 +38,27 @@ def _files(folder: Path) -> list[str]:
 
 
 def _job(taped: Taped, form: ExportFormat, path: Path) -> ExportJob:
-    return ExportJob("BTCUSDT", taped.slices, form, path)
+    return ExportJob("BTCUSDT", taped.slices, form, path, trades=taped.trades)
+
+
+def _reading(job: ExportJob, slices: Callable[[], AsyncGenerator[ChunkSlice]]) -> ExportJob:
+    """The same of other slices."""
+    return replace(job, slices=slices, trades=partial(traded, slices))
+
+
+def _changing(job: ExportJob, *passes: list[ChunkSlice]) -> ExportJob:
+    """The same of a recording that changes with each pass."""
+
+    def source() -> Callable[[], AsyncGenerator[ChunkSlice]]:
+        left = list(passes)
+
+        async def slices() -> AsyncGenerator[ChunkSlice]:
+            for part in left.pop(0):
+                yield part
+
+        return slices
+
+    return replace(job, slices=source(), trades=partial(traded, source()))
 
 
 async def _is_as_it_was_first(job: ExportJob, taped: Taped) -> None:
@@ -81,7 +103,7 @@ async def test_what_fails_leaves_nothing(form: ExportFormat, tmp_path: Path) -> 
         raise DamagedChunk("rotten")
 
     with pytest.raises(DamagedChunk):
-        await export(replace(_job(taped, form, tmp_path / "out"), slices=damaged), lambda _: None)
+        await export(_reading(_job(taped, form, tmp_path / "out"), damaged), lambda _: None)
     assert _files(tmp_path) == []
 
 
@@ -144,7 +166,7 @@ async def test_cancelled_it_leaves_nothing(form: ExportFormat, tmp_path: Path) -
                 yield part
                 came.set()
 
-    job = replace(_job(taped, form, tmp_path / "out"), slices=endless)
+    job = _reading(_job(taped, form, tmp_path / "out"), endless)
     running = asyncio.create_task(export(job, lambda _: None))
     await came.wait()
     assert len(_files(tmp_path)) == 1
@@ -155,7 +177,8 @@ async def test_cancelled_it_leaves_nothing(form: ExportFormat, tmp_path: Path) -
 
 
 async def test_nothing_is_no_file(form: ExportFormat, tmp_path: Path) -> None:
-    with pytest.raises(NothingRecorded, match="Nothing is recorded of BTCUSDT"):
+    what = "BTCUSDT" if form.has_levels else "the trades of BTCUSDT"
+    with pytest.raises(NothingRecorded, match=f"Nothing is recorded of {what};"):
         await export(_job(Taped(), form, tmp_path / "out"), lambda _: None)
     assert _files(tmp_path) == []
 
@@ -164,13 +187,18 @@ async def test_the_work_is_done_in_threads(
     form: ExportFormat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads: set[threading.Thread] = set()
-    take = RowStream.take
+    take, take_trades = RowStream.take, TradeSurvey.take
 
     def noted(self: RowStream, part: ChunkSlice) -> Iterator[LevelRows]:
         threads.add(threading.current_thread())
         return take(self, part)
 
+    def noted_too(self: TradeSurvey, rows: TradeRows) -> None:
+        threads.add(threading.current_thread())
+        take_trades(self, rows)
+
     monkeypatch.setattr(RowStream, "take", noted)
+    monkeypatch.setattr(TradeSurvey, "take", noted_too)
     await export(_job(two_runs(), form, tmp_path / "out"), lambda _: None)
     assert threads
     assert threading.main_thread() not in threads
@@ -182,10 +210,19 @@ class _Repeated(Taped):
     times = 1
 
     async def slices(self) -> AsyncGenerator[ChunkSlice]:
-        for _ in range(self.times):
+        span_ms = 200 * 700
+        for at in range(self.times):
             for part in self.parts:
+                numbers = part.chunk.numbers
+                moved = numbers._replace(
+                    event_ms=numbers.event_ms + at * span_ms,
+                    received_ns=numbers.received_ns + at * span_ms * 1_000_000,
+                )
+                header = part.chunk.header
+                to_ms = header.coverage.to_event_ms + at * span_ms
+                header = replace(header, coverage=replace(header.coverage, to_event_ms=to_ms))
                 # A new chunk each time, so that its cached values don't count.
-                yield replace(part, chunk=replace(part.chunk))
+                yield replace(part, chunk=replace(part.chunk, numbers=moved, header=header))
 
 
 async def test_memory_does_not_grow_with_the_recording(form: ExportFormat, tmp_path: Path) -> None:
@@ -199,22 +236,15 @@ async def test_memory_does_not_grow_with_the_recording(form: ExportFormat, tmp_p
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     # A row group of Parquet is the most that is ever held; it is larger than this recording.
-    allowed = 100 * 1_600 * 8 * 20 if form is ExportFormat.PARQUET else 1 << 20
+    is_grouped = form in (ExportFormat.PARQUET, ExportFormat.PARQUET_TRADES)
+    allowed = 100 * 1_600 * 8 * 20 if is_grouped else 1 << 20
     assert peaks[2] < peaks[1] + allowed
 
 
 async def test_what_comes_meanwhile_is_left_out(form: ExportFormat, tmp_path: Path) -> None:
     taped = two_runs()
-    calls = 0
-
-    async def growing() -> AsyncGenerator[ChunkSlice]:
-        nonlocal calls
-        calls += 1
-        # The second time there is more.
-        for part in taped.parts[: None if calls > 1 else -1]:
-            yield part
-
-    job = replace(_job(taped, form, tmp_path / "out"), slices=growing)
+    # The second time there is more.
+    job = _changing(_job(taped, form, tmp_path / "out"), taped.parts[:-1], taped.parts)
     done = await export(job, lambda _: None)
     short = Taped(taped.tape, taped.parts[:-1])
     only = await export(_job(short, form, tmp_path / "only"), lambda _: None)
@@ -230,15 +260,7 @@ async def test_a_recording_exchanged_meanwhile_is_reported(
     other.tape.last_id += 10_000
     taped.run(100)
     other.run(100)
-    calls = 0
-
-    async def moving() -> AsyncGenerator[ChunkSlice]:
-        nonlocal calls
-        calls += 1
-        for part in (other if calls > 1 else taped).parts:
-            yield part
-
-    job = replace(_job(taped, form, tmp_path / "out"), slices=moving)
+    job = _changing(_job(taped, form, tmp_path / "out"), taped.parts, other.parts)
     if form.passes == 1:
         await _is_as_it_was_first(job, taped)
         return
@@ -248,15 +270,7 @@ async def test_a_recording_exchanged_meanwhile_is_reported(
 
 async def test_a_recording_cut_meanwhile_is_reported(form: ExportFormat, tmp_path: Path) -> None:
     taped = two_runs()
-    calls = 0
-
-    async def shrinking() -> AsyncGenerator[ChunkSlice]:
-        nonlocal calls
-        calls += 1
-        for part in taped.parts[calls - 1 :]:
-            yield part
-
-    job = replace(_job(taped, form, tmp_path / "out"), slices=shrinking)
+    job = _changing(_job(taped, form, tmp_path / "out"), taped.parts, taped.parts[1:])
     if form.passes == 1:
         await _is_as_it_was_first(job, taped)
         return
