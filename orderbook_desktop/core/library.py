@@ -10,7 +10,7 @@ from typing import Protocol
 
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.recorded_gaps import RecordedGaps
-from orderbook_desktop.core.sources import BookSource
+from orderbook_desktop.core.sources import BookSource, TradeHistory
 from orderbook_desktop.core.symbols import SymbolInfo, split_symbol
 
 
@@ -52,6 +52,11 @@ class BookLibrary(Protocol):
 
     def recorded_gaps(self, info: SymbolInfo) -> RecordedGaps | None:
         """Return the gaps of the symbol's recording; None while they are not known."""
+        ...
+
+    @property
+    def trades(self) -> TradeHistory | None:
+        """The recorded trades; None while there is no database."""
         ...
 
     def find(self, typed: str) -> SymbolInfo:

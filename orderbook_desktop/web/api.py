@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 from fastapi import APIRouter, Response
@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.levels import Levels
 from orderbook_desktop.core.status import FeedState, SourceKind
+from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.core.version import __version__
 from orderbook_desktop.web.changes_stream import (
     ChangesForm,
@@ -28,10 +29,13 @@ from orderbook_desktop.web.queries import (
     OF_SYMBOLS,
     REFUSALS,
     AcceptEncoding,
+    BeforeQuery,
     DepthQuery,
     LastEventId,
     SymbolQuery,
+    TradesQuery,
 )
+from orderbook_desktop.web.trades import TradeFields, fields_of_trade, fields_on_tape
 
 _log = logging.getLogger(__name__)
 
@@ -64,6 +68,26 @@ class BookAnswer(BaseModel):
         description="The same for asks: the highest price up to which all are known.",
         examples=["61000.01000000"],
     )
+
+
+class TradeAnswer(BaseModel):
+    """An aggregated trade of the exchange."""
+
+    id: int = Field(description="The exchange's id of the aggregated trade; ids have no holes.")
+    time: int = Field(description="The exchange's time of the trade, ms.")
+    price: str = Field(examples=["60000.01000000"])
+    quantity: str = Field(examples=["0.50000000"])
+    side: Literal["buy", "sell"] = Field(description="The side of the taker.")
+    repaired: bool = Field(
+        default=False, description="True where it was asked for after it was traded."
+    )
+
+
+class TradesAnswer(BaseModel):
+    """Trades in the order of their ids. Where an id is missing, that trade is not recorded."""
+
+    symbol: str = Field(examples=["BTC/USDT"])
+    trades: list[TradeAnswer]
 
 
 class FollowedSymbol(BaseModel):
@@ -110,9 +134,10 @@ class Health(BaseModel):
 
 _STREAM: Final[dict[int | str, dict[str, Any]]] = {
     200: {
-        "description": "Server-sent events whose data is JSON. The first has the `kind`"
+        "description": "Server-sent events whose data is JSON. The first book has the `kind`"
         " `book`. Each `diff` after it sets levels (quantity 0 removes a level) of the"
-        " book whose `seq` is the diff's `from`. A `beat` comes while nothing changes.",
+        " book whose `seq` is the diff's `from`. A `beat` comes while nothing changes."
+        " Events with the name `trades` have new trades, at first the newest ones.",
         "content": {"text/event-stream": {}},
     },
     **OF_SYMBOLS,
@@ -124,6 +149,7 @@ def api_routes(hub: Hub, now: Callable[[], float] = time.monotonic) -> APIRouter
     router = APIRouter(tags=["for programs"], responses=REFUSALS)
     api = _Api(hub, now)
     router.get("/api/book", response_model=BookAnswer, responses=OF_SYMBOLS)(api.book)
+    router.get("/api/trades", response_model=TradesAnswer, responses=OF_SYMBOLS)(api.trades)
     router.get("/api/status")(api.status)
     router.get("/healthz")(api.health)
     # With FastAPI's own class the endpoint itself would have to be a generator.
@@ -157,6 +183,31 @@ class _Api:
             answer["knownFrom"], answer["knownTo"] = image.horizon.texts()
         return Response(
             msgspec.json.encode(answer),
+            media_type="application/json",
+            headers={"cache-control": "no-store"},
+        )
+
+    async def trades(
+        self, symbol: SymbolQuery = None, limit: TradesQuery = 100, before: BeforeQuery = None
+    ) -> Response:
+        """Return the newest trades, or the last ones before an id, at most `limit`.
+
+        They come from the recording; the newest ones, which need not be recorded, from the stream.
+        """
+        library = self._hub.library
+        info = library.find(symbol or library.default_symbol)
+        async with self._hub.channel(info, FIRST_BOOK_S) as channel:
+            tape = channel.moment.tape
+        found: list[TradeFields] = []
+        if tape is not None:
+            newest = tape.newest(limit) if before is None else tape.before(before, limit)
+            found = fields_on_tape(newest, tape.scale)
+        if len(found) < limit and library.trades is not None:
+            first_id = found[0].id if found else INT64_MAX if before is None else before
+            older = await library.trades.before(info.market, first_id, limit - len(found))
+            found = [*map(fields_of_trade, older), *found]
+        return Response(
+            msgspec.json.encode({"symbol": info.symbol, "trades": found}),
             media_type="application/json",
             headers={"cache-control": "no-store"},
         )

@@ -44,6 +44,7 @@ from orderbook_desktop.core.status import Badge, FeedState
 from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.core.units import MAX_EXPONENT, Scale, rounded_units, split_decimal
 from orderbook_desktop.web.channel import Moment
+from orderbook_desktop.web.trades import LastView, TradeRow, last_view, trade_rows
 
 ROWS: Final = 25
 # A size is marked from this many times the usual one on, as in the window by default.
@@ -84,7 +85,8 @@ class BookView(Struct, frozen=True):
     `asks` and `bids` begin with the highest price, in reading order. `imbalance` is the bids'
     share of the quantity in the rows, 0 to 50; None if the rows are empty, or not known whole.
     `step` is the grouping step as decimal text. `asset` is the asset that sizes and totals are in,
-    base or quote. `gaps` says how many gaps its recording has. `page.js` uses `step`, `tick` and
+    base or quote. `gaps` says how many gaps its recording has. `last` is the last price, and
+    `trades` the newest trades, None where they are not followed. `page.js` uses `step`, `tick` and
     the `…_places`.
     """
 
@@ -110,6 +112,8 @@ class BookView(Struct, frozen=True):
     last_update_id: int
     chart: DepthPaths
     gaps: str
+    last: LastView
+    trades: list[TradeRow] | None
 
     @property
     def state_class(self) -> str:
@@ -162,6 +166,8 @@ def view_of(
         last_update_id=image.last_update_id,
         chart=depth_paths(image, market, in_quote=in_quote),
         gaps=gaps_text(moment.gaps),
+        last=last_view(moment.tape, market),
+        trades=trade_rows(moment.tape, info, market, in_quote=in_quote),
     )
 
 

@@ -1,4 +1,4 @@
-"""The stream of JSON: one full book, then its changes, for `book_feed.js` and other programs."""
+"""The stream of JSON for `book_feed.js` and other programs: a book, its changes, and the trades."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from orderbook_desktop.core.levels import Int64Array, Levels
 from orderbook_desktop.core.units import Scale, format_units
 from orderbook_desktop.web.channel import Channel
 from orderbook_desktop.web.frames import Frame, event_frame
+from orderbook_desktop.web.trades import FIRST_TRADES, trades_message
 
 _Characters = npt.NDArray[np.uint8]
 _Shown = npt.NDArray[np.bool_]
@@ -140,8 +141,8 @@ class ChangesForm:
     """Makes the frames of `/stream`; is a `StreamForm`."""
 
     def frame(self, channel: Channel, last_seq: int | None) -> Frame:
-        """Return the changes since the moment `last_seq`, or the whole book."""
-        return channel.shared(("changes", last_seq), lambda: _frame(channel, last_seq))
+        """Return the changes since the moment `last_seq`, or the whole book, and the new trades."""
+        return channel.shared(("changes", last_seq), lambda: _with_trades(channel, last_seq))
 
     def beat(self, channel: Channel) -> Frame:
         """Return a message without levels."""
@@ -175,6 +176,22 @@ def raw_levels(levels: Levels, scale: Scale, places: Literal[0] | None) -> msgsp
     if len(levels.prices) < _MANY:
         return msgspec.Raw(msgspec.json.encode(text_levels(levels, scale, places)))
     return msgspec.Raw(json_levels(levels, scale, trimmed=places == 0))
+
+
+def _with_trades(channel: Channel, last_seq: int | None) -> Frame:
+    """Return the frame of the book, with an event `trades` before it if there are new ones.
+
+    Only the book's event has an id, so a viewer that got that one has got the other, too. A viewer
+    that asks for no events of this name gets books only.
+    """
+    tape, trades = channel.moment.tape, channel.trades_since(last_seq)
+    if tape is not None and trades is None:
+        trades = tape.newest(FIRST_TRADES)
+    book = _frame(channel, last_seq)
+    if tape is None or not trades:
+        return book
+    message = trades_message(channel.run, channel.info.symbol, tape, trades)
+    return event_frame(msgspec.json.encode(message).decode(), name="trades") + book
 
 
 def _frame(channel: Channel, last_seq: int | None) -> Frame:

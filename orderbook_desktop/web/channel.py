@@ -31,6 +31,7 @@ from orderbook_desktop.core.library import LentBook
 from orderbook_desktop.core.recorded_gaps import RecordedGaps
 from orderbook_desktop.core.status import Badge, FeedState, SourceKind, badge_for
 from orderbook_desktop.core.symbols import SymbolInfo
+from orderbook_desktop.core.tape import Tape, TapeTrade
 from orderbook_desktop.core.units import Scale
 from orderbook_desktop.web.frames import Frame
 
@@ -90,7 +91,8 @@ class Moment(Struct, frozen=True):
 
     `seq` is the moment's number in its channel. `demo` is whether the market is made up. `image` is
     the book, empty while it is not known; then `shown` is the last book that was, for people.
-    `gaps` are those of the symbol's recording, None while they are not known.
+    `gaps` are those of the symbol's recording, None while they are not known. `tape` has its newest
+    trades, also those that came later; None: trades are not followed.
     """
 
     seq: int
@@ -99,6 +101,7 @@ class Moment(Struct, frozen=True):
     badge: Badge
     demo: bool
     gaps: RecordedGaps | None = None
+    tape: Tape | None = None
 
 
 class Channel:
@@ -131,6 +134,9 @@ class Channel:
         self._unreadable = ""
         # The changes that led to the present moment; None for a step that needs the whole book.
         self._steps: deque[BookChanges | None] = deque(maxlen=_REMEMBERED)
+        # The tape's revision at the moment before each step; None for another tape.
+        self._tape_steps: deque[int | None] = deque(maxlen=_REMEMBERED)
+        self._tape_revision = 0
         self._frames: dict[Hashable, Frame] = {}
         self._memories: dict[tuple[int, bool], LadderMemory] = {}
         image = BookImage(info.market, 0, 0, Scale(), _NO_LEVELS, _NO_LEVELS)
@@ -175,16 +181,22 @@ class Channel:
             image = self._read(book)
             changes = _changes(before.image, image)
         badge, demo, gaps = self.badge(), self._is_demo(), self._gaps()
-        is_same = demo == before.demo and gaps is before.gaps
+        is_same = demo == before.demo and gaps is before.gaps and self._has_tape(look.tape)
         if not has_moved and is_same and _same_words(badge, before.badge):
             return False
         shown = image if look.last is None else look.last
-        self._moment = Moment(before.seq + 1, image, shown, badge, demo, gaps)
+        self._moment = Moment(before.seq + 1, image, shown, badge, demo, gaps, look.tape)
         if image.horizon != before.image.horizon:
             self.horizon_since = self._moment.seq
         self._steps.append(changes)
+        self._tape_steps.append(self._tape_revision if look.tape is before.tape else None)
+        self._tape_revision = 0 if look.tape is None else look.tape.revision
         self._frames = {}
         return True
+
+    def _has_tape(self, tape: Tape | None) -> bool:
+        """Whether the present moment has this tape, and all that came to it."""
+        return tape is self._moment.tape and (tape is None or tape.revision == self._tape_revision)
 
     def look_if_untrue(self) -> None:
         """Begin a new moment if the state of the present one is not true any more.
@@ -218,6 +230,20 @@ class Channel:
                 return None
             missed_steps.append(changes)
         return missed_steps[0] if missed == 1 else merge_changes(missed_steps)
+
+    def trades_since(self, seq: int | None) -> list[TapeTrade] | None:
+        """Return the trades that came after moment `seq`, as they came.
+
+        None: it is not known which these are, as of a first moment (None) or one of another tape.
+        """
+        missed = 0 if seq is None else self.moment.seq - seq
+        tape = self._moment.tape
+        if tape is None or not 0 < missed <= len(self._tape_steps):
+            return None
+        revision = self._tape_steps[-missed]
+        if None in islice(self._tape_steps, len(self._tape_steps) - missed, None):
+            return None
+        return None if revision is None else tape.arrivals(revision)
 
     def shared(self, key: Hashable, make: Callable[[], Frame]) -> Frame:
         """Return the frame `key` of the present moment; `make` makes it at the first call."""

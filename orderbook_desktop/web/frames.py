@@ -25,10 +25,14 @@ _LAST_EMPTY_BLOCK: Final = b"\x03\x00"
 
 
 class Frame:
-    """One server-sent event: `packed` is for viewers that accept gzip, `plain` for the others."""
+    """Server-sent events: `packed` is for viewers that accept gzip, `plain` for the others."""
 
     def __init__(self, plain: bytes) -> None:
         self.plain = plain
+
+    def __add__(self, other: Frame) -> Frame:
+        """Return the events of this frame and then those of the other one."""
+        return Frame(self.plain + other.plain)
 
     @cached_property
     def packed(self) -> bytes:
@@ -38,9 +42,9 @@ class Frame:
         return packer.compress(self.plain) + packer.flush(zlib.Z_FULL_FLUSH)
 
 
-def event_frame(data: str, event_id: str | None = None) -> Frame:
-    """Return an event without a name, which both `EventSource` and htmx take by default."""
-    return Frame(format_sse_event(data_str=data, id=event_id))
+def event_frame(data: str, event_id: str | None = None, name: str | None = None) -> Frame:
+    """Return an event; `EventSource` and htmx take one without a name by default."""
+    return Frame(format_sse_event(data_str=data, id=event_id, event=name))
 
 
 def opening_frame(retry_ms: int) -> Frame:

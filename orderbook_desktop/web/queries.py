@@ -12,10 +12,11 @@ from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.number_format import step_text
 from orderbook_desktop.core.symbols import SymbolInfo
-from orderbook_desktop.core.units import MAX_EXPONENT
+from orderbook_desktop.core.units import INT64_MAX, MAX_EXPONENT
 from orderbook_desktop.web.book_view import default_step_for, step_of, steps_for
 
 MAX_DEPTH: Final = 10_000
+MAX_TRADES: Final = 1_000
 _USUAL_DIGITS: Final = ("1", "2", "5")
 
 
@@ -36,6 +37,16 @@ SymbolQuery = Annotated[
     ),
 ]
 DepthQuery = Annotated[int, Query(ge=1, le=MAX_DEPTH, description="Levels a side, at most.")]
+TradesQuery = Annotated[int, Query(ge=1, le=MAX_TRADES, description="Trades, at most.")]
+BeforeQuery = Annotated[
+    int | None,
+    Query(
+        ge=0,
+        le=INT64_MAX,
+        description="Only trades with a lower id than this: the `id` of the first trade of an"
+        " answer continues it into the past. Left out: the newest trades.",
+    ),
+]
 GroupQuery = Annotated[
     str | None,
     Query(

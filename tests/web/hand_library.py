@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.checkpoint import BookImage, image_of
 from orderbook_desktop.core.events import answered, decode_diff, decode_snapshot
@@ -14,7 +16,9 @@ from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import BookLook
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
 from orderbook_desktop.core.symbols import SymbolInfo, split_symbol
+from orderbook_desktop.core.tape import Tape
 from orderbook_desktop.core.timeline import Gap
+from orderbook_desktop.core.trades import Trade, decode_trade
 from orderbook_desktop.system.steady_clock import steady_ns
 
 Pairs = Sequence[tuple[str, str]]
@@ -33,6 +37,27 @@ THREE_GAPS = RecordedGaps(
 )
 
 
+def made_trade(
+    market: str, trade_id: int, price: str, quantity: str, *, is_sold: bool = False
+) -> Trade:
+    """Return a trade whose time is a ms after that of the id before it."""
+    time_ms = 1_700_000_000_000 + trade_id
+    event = {"e": "aggTrade", "E": time_ms, "s": market, "a": trade_id, "p": price, "q": quantity}
+    parts = {"f": trade_id, "l": trade_id, "T": time_ms, "m": is_sold, "M": True}
+    return decode_trade(json.dumps(event | parts).encode(), 1)
+
+
+class RecordedTrades:
+    """A `TradeHistory` of the trades with the ids below 100."""
+
+    async def before(self, market: str, trade_id: int, count: int) -> list[Trade]:
+        ids = range(max(0, min(trade_id, 100) - count), min(trade_id, 100))
+        return [made_trade(market, id_, "60000.01000000", "0.50000000") for id_ in ids]
+
+    async def after(self, market: str, trade_id: int, count: int) -> list[Trade]:
+        raise NotImplementedError
+
+
 class HandBook:
     """A `LentBook`; `load` and `change` do the work of a feed."""
 
@@ -41,11 +66,27 @@ class HandBook:
         self.book = Book()
         self.status = FeedStatus(FeedState.SYNCING, SourceKind.DIRECT, 0, "Loading the book.")
         self.last: BookImage | None = None
+        self.tape: Tape | None = None
         self.loans = 0
         self._id = 0
 
     def look(self) -> BookLook:
-        return BookLook(self.book, self.status, self.last)
+        return BookLook(self.book, self.status, self.last, self.tape)
+
+    def trade(
+        self,
+        trade_id: int,
+        price: str,
+        quantity: str,
+        *,
+        is_sold: bool = False,
+        time_id: int | None = None,
+    ) -> None:
+        """Follow trades, and add one; its time is that of `time_id`, or else of its own id."""
+        self.tape = Tape(self.market) if self.tape is None else self.tape
+        trade = made_trade(self.market, trade_id, price, quantity, is_sold=is_sold)
+        timed = 1_700_000_000_000 + (trade_id if time_id is None else time_id)
+        self.tape.add(replace(trade, event_ms=timed))
 
     def load(self, bids: Pairs, asks: Pairs, depth: int | None = 100_000) -> None:
         """Load the answer to a request for `depth` levels; None: it is not known how deep it is."""
@@ -88,6 +129,7 @@ class HandLibrary:
         self.demo = demo
         self.books = {info.market: HandBook(info.market) for info in self.symbols}
         self.gaps: dict[str, RecordedGaps] = {}
+        self.trades: RecordedTrades | None = None
 
     def recorded_gaps(self, info: SymbolInfo) -> RecordedGaps | None:
         return self.gaps.get(info.market)

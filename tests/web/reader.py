@@ -18,6 +18,7 @@ class Event:
 
     data: str = ""
     id: str = ""
+    name: str = ""
     lines: list[str] = field(default_factory=list)
 
     @property
@@ -77,12 +78,19 @@ class Viewer:
         block, _, self._text = self._text.partition("\n\n")
         event = Event(lines=block.split("\n"))
         event.data = "\n".join(one[6:] for one in event.lines if one.startswith("data: "))
+        event.name = next((one[7:] for one in event.lines if one.startswith("event: ")), "")
         event.id = next((one[4:] for one in event.lines if one.startswith("id: ")), "")
         return event
 
     async def message(self) -> Any:
-        """Return the JSON of the next event that has data."""
-        while not (event := await self.event()).data:
+        """Return the JSON of the next event without a name that has data."""
+        while not (event := await self.event()).data or event.name:
+            pass
+        return event.json
+
+    async def trades(self) -> Any:
+        """Return the JSON of the next event `trades`."""
+        while (event := await self.event()).name != "trades":
             pass
         return event.json
 

@@ -256,7 +256,7 @@ async def test_the_schema_documents_every_path(client: httpx.AsyncClient) -> Non
     schema = await _json(client, "/openapi.json")
     assert set(schema["paths"]) == {
         *("/", "/events", "/symbols", "/stream"),
-        *("/api/book", "/api/status", "/healthz"),
+        *("/api/book", "/api/trades", "/api/status", "/healthz"),
     }
     for operations in schema["paths"].values():
         for code, response in operations["get"]["responses"].items():

@@ -46,9 +46,10 @@ export class Side {
 }
 
 export class BookFeed {
-  // `changed` is called when a field has changed.
-  constructor(address, changed) {
-    Object.assign(this, { address, changed, lost: false, heardAt: 0 });
+  // `changed` is called when a field has changed, `traded` with each message of trades, which
+  // comes before a message of the book.
+  constructor(address, changed, traded) {
+    Object.assign(this, { address, changed, traded, lost: false, heardAt: 0 });
     Object.assign(this, { run: "", seq: 0, status: "", detail: "", bornAt: null });
     this.bids = new Side([], -1n);
     this.asks = new Side([], 1n);
@@ -65,6 +66,7 @@ export class BookFeed {
     this.heardAt = Date.now();
     this.source = new EventSource(this.address);
     this.source.onmessage = (event) => this.take(JSON.parse(event.data, exact));
+    this.source.addEventListener("trades", (event) => this.traded(JSON.parse(event.data)));
     this.source.onopen = () => this.setLost(false);
     this.source.onerror = () => this.setLost(true);
   }

@@ -11,10 +11,12 @@ import { LadderMemory } from "./ladder_memory.js";
 import {
   ageText, COST_EXPONENT, decimal, onTick, rounded, share, short, units,
 } from "./numbers.js";
+import { TapeList } from "./tape.js";
 
 const AGE_EVERY_MS = 1_000;
 const COST_PLACES = 8; // Of a cost below 1.
 const ASK_EVERY_MS = 3_000;
+const TAPE_ROWS = 60;
 const book = document.getElementById("book");
 const form = document.getElementById("choice");
 const places = { price: Number(book.dataset.pricePlaces), size: Number(book.dataset.sizePlaces) };
@@ -34,9 +36,10 @@ const choice = new LadderChoice(form, book, (name) => {
 group(book.dataset.step);
 
 const by = (id) => document.getElementById(id);
+const tape = new TapeList(by("tape"), places, book.dataset);
 const feed = new BookFeed(`/stream?symbol=${encodeURIComponent(book.dataset.symbol)}`, () => {
   drawing ||= requestAnimationFrame(draw);
-});
+}, (message) => tape.take(message));
 
 // A row's price has no more places than the step.
 function group(text) {
@@ -73,6 +76,7 @@ function draw() {
   by("bids").ariaLabel = still ? "Lower rows" : "Bids";
   drawStrip(bidTotal, askTotal, last.some((row) => row?.least));
   drawChart();
+  drawTape();
   book.dataset.updateId = feed.lastUpdateId;
 }
 
@@ -142,6 +146,17 @@ function drawChart() {
   put(by("chart-most"), (chart?.mostIsLeast ? AT_LEAST : "") + most);
   const words = sidesText(feed.bids, feed.asks, (edge) => decimal(edge, places.price));
   put(by("known"), chart ? capitalized(words) : "");
+}
+
+function drawTape() {
+  if (!tape.run) return;
+  document.querySelector(".tape").hidden = false;
+  for (const id of ["last", "row-last"]) {
+    put(by(id), tape.last);
+    by(id).className = `last ${tape.direction}`;
+  }
+  put(by("tape-asset"), choice.inQuote ? book.dataset.quote : book.dataset.base);
+  tape.draw(choice.inQuote, TAPE_ROWS);
 }
 
 function capitalized(text) {
