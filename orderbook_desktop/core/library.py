@@ -55,8 +55,8 @@ class BookLibrary(Protocol):
         ...
 
     @property
-    def trades(self) -> TradeHistory | None:
-        """The recorded trades; None while there is no database."""
+    def trades(self) -> TradeHistory:
+        """The recorded trades."""
         ...
 
     def find(self, typed: str) -> SymbolInfo:

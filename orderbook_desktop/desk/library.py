@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from orderbook_desktop.core.library import LentBook, find_symbol
 from orderbook_desktop.core.recorded_gaps import RecordedGaps
+from orderbook_desktop.core.sources import TradeHistory
 from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.desk.desk import LiveDesk
@@ -17,8 +18,8 @@ class Library:
     """A `BookLibrary`. `follow` returns the lent book of a symbol.
 
     The other callables are called each time: they return the symbols on offer, the symbol to
-    begin with, the gaps of a market's recording, and whether the market is the made-up market of
-    the demo.
+    begin with, the gaps of a market's recording, the recorded trades, and whether the market is the
+    made-up market of the demo.
     """
 
     def __init__(
@@ -28,12 +29,14 @@ class Library:
         symbols: Callable[[], Sequence[SymbolInfo]],
         default_symbol: Callable[[], str],
         gaps: Callable[[str], RecordedGaps | None],
+        trades: Callable[[], TradeHistory],
         demo: Callable[[], bool] = lambda: False,
     ) -> None:
         self._follow = follow
         self._symbols = symbols
         self._default_symbol = default_symbol
         self._gaps = gaps
+        self._trades = trades
         self._demo = demo
 
     @property
@@ -55,6 +58,11 @@ class Library:
         """Return the gaps of the symbol's recording; None while they are not known."""
         return self._gaps(info.market)
 
+    @property
+    def trades(self) -> TradeHistory:
+        """The recorded trades."""
+        return self._trades()
+
     def find(self, typed: str) -> SymbolInfo:
         """Return the symbol on offer that `typed` names; raises `NotOffered`."""
         return find_symbol(self.symbols, typed, self.default_symbol)
@@ -71,6 +79,7 @@ def library_of_desk(desk: LiveDesk) -> Library:
         symbols=lambda: desk.symbols,
         default_symbol=lambda: desk.symbol.symbol,
         gaps=desk.program.gaps_of,
+        trades=lambda: desk.program.trade_history,
         demo=lambda: desk.demo,
     )
 
@@ -91,4 +100,5 @@ def library_of_engine(
         symbols=lambda: offer.symbols,
         default_symbol=lambda: default_symbol,
         gaps=engine.gaps.gaps_of,
+        trades=lambda: engine.trade_history,
     )

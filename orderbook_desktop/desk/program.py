@@ -12,6 +12,7 @@ from orderbook_desktop.core.desk import Connections, Notice, NoticeAction, Notic
 from orderbook_desktop.core.disk import DiskStatus, Retention
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.recorded_gaps import RecordedGaps
+from orderbook_desktop.core.sources import TradeHistory
 from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.desk.demo_exchange import DemoExchange
 from orderbook_desktop.desk.followed_market import FollowedMarket
@@ -152,6 +153,11 @@ class Program:
     def gaps_of(self, market: str) -> RecordedGaps | None:
         """Return the gaps of a market's recording by the present engine; None: not known yet."""
         return self.engine.gaps.gaps_of(market)
+
+    @property
+    def trade_history(self) -> TradeHistory:
+        """The trades that the present engine's database has."""
+        return self.engine.trade_history
 
     def change(self) -> None:
         """Note a change, so that all windows read the program's state again."""

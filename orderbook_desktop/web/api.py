@@ -23,6 +23,7 @@ from orderbook_desktop.web.changes_stream import (
     resumed_seq,
 )
 from orderbook_desktop.web.channel import Channel
+from orderbook_desktop.web.errors import Unreadable
 from orderbook_desktop.web.frames import Encoding, accepts_gzip
 from orderbook_desktop.web.hub import Hub, SeatedStream
 from orderbook_desktop.web.queries import (
@@ -192,7 +193,7 @@ class _Api:
     ) -> Response:
         """Return the newest trades, or the last ones before an id, at most `limit`.
 
-        They come from the recording; the newest ones, which need not be recorded, from the stream.
+        They come from the recording, and the newest ones from the stream. Raises `Unreadable`.
         """
         library = self._hub.library
         info = library.find(symbol or library.default_symbol)
@@ -202,9 +203,12 @@ class _Api:
         if tape is not None:
             newest = tape.newest(limit) if before is None else tape.before(before, limit)
             found = fields_on_tape(newest, tape.scale)
-        if len(found) < limit and library.trades is not None:
+        if len(found) < limit:
             first_id = found[0].id if found else INT64_MAX if before is None else before
-            older = await library.trades.before(info.market, first_id, limit - len(found))
+            try:
+                older = await library.trades.before(info.market, first_id, limit - len(found))
+            except KnownError as error:
+                raise Unreadable(str(error)) from error
             found = [*map(fields_of_trade, older), *found]
         return Response(
             msgspec.json.encode({"symbol": info.symbol, "trades": found}),

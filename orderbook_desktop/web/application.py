@@ -20,7 +20,7 @@ from orderbook_desktop.core.library import NotOffered
 from orderbook_desktop.core.version import __version__
 from orderbook_desktop.system.bundle import resource_path
 from orderbook_desktop.web.api import api_routes
-from orderbook_desktop.web.errors import Closing, TooMany
+from orderbook_desktop.web.errors import Closing, TooMany, Unreadable
 from orderbook_desktop.web.hub import Hub
 from orderbook_desktop.web.options import WebOptions
 from orderbook_desktop.web.pages import page_routes
@@ -42,6 +42,7 @@ _STATUS_OF: Final[dict[type[KnownError], HTTPStatus]] = {
     NotOffered: HTTPStatus.NOT_FOUND,
     NotAGrouping: HTTPStatus.UNPROCESSABLE_ENTITY,
     TooMany: HTTPStatus.TOO_MANY_REQUESTS,
+    Unreadable: HTTPStatus.SERVICE_UNAVAILABLE,
     Closing: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 

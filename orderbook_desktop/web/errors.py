@@ -4,6 +4,7 @@ KnownError
 ├── CannotServe         the address could not be opened
 │   └── PortTaken       … because another program listens there
 ├── TooMany             one more viewer or symbol than the limits allow
+├── Unreadable          recorded trades can't be read now
 └── Closing             the browser view is ending
 """
 
@@ -47,6 +48,15 @@ class TooMany(KnownError):
 
     def __str__(self) -> str:
         return f"There are {self.limit} {self.what} already, which is the limit; try again later."
+
+
+class Unreadable(KnownError):
+    """Recorded trades can't be read now; `reason` is the sentence that says why."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 class Closing(KnownError):

@@ -141,7 +141,7 @@ REFUSALS: Final = _documented(
         421: "The Host header names another server.",
         429: "Too many requests, viewers or symbols.",
         431: "The request's head was too long.",
-        503: "The server is being switched off.",
+        503: "The server is being switched off, or recorded trades can't be read now.",
     }
 )
 OF_SYMBOLS: Final = _documented(

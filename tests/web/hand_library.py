@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.checkpoint import BookImage, image_of
+from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.events import answered, decode_diff, decode_snapshot
 from orderbook_desktop.core.library import NotOffered
 from orderbook_desktop.core.recorded_gaps import RecordedGaps
@@ -48,10 +49,16 @@ def made_trade(
 
 
 class RecordedTrades:
-    """A `TradeHistory` of the trades with the ids below 100."""
+    """A `TradeHistory` of the trades with the ids from 1 to below `end`."""
+
+    end = 1
+    problem: KnownError | None = None
 
     async def before(self, market: str, trade_id: int, count: int) -> list[Trade]:
-        ids = range(max(0, min(trade_id, 100) - count), min(trade_id, 100))
+        if self.problem is not None:
+            raise self.problem
+        end = min(trade_id, self.end)
+        ids = range(max(1, end - count), end)
         return [made_trade(market, id_, "60000.01000000", "0.50000000") for id_ in ids]
 
     async def after(self, market: str, trade_id: int, count: int) -> list[Trade]:
@@ -129,7 +136,7 @@ class HandLibrary:
         self.demo = demo
         self.books = {info.market: HandBook(info.market) for info in self.symbols}
         self.gaps: dict[str, RecordedGaps] = {}
-        self.trades: RecordedTrades | None = None
+        self.trades = RecordedTrades()
 
     def recorded_gaps(self, info: SymbolInfo) -> RecordedGaps | None:
         return self.gaps.get(info.market)

@@ -7,11 +7,12 @@ from typing import Any
 import httpx
 import pytest
 
+from orderbook_desktop.core.library import NotOffered
 from orderbook_desktop.core.tape import Tape
 from orderbook_desktop.web.api import TradesAnswer
 from orderbook_desktop.web.server import WebServer
 from orderbook_desktop.web.trades import FIRST_TRADES, TRADES_AT_ONCE, trades_message
-from tests.web.hand_library import HandLibrary, RecordedTrades, made_trade
+from tests.web.hand_library import HandLibrary, made_trade
 from tests.web.reader import Viewer, watching
 
 
@@ -62,10 +63,21 @@ async def test_where_trades_are_not_followed_there_are_none(client: httpx.AsyncC
 async def test_the_tape_goes_on_in_the_recording(
     client: httpx.AsyncClient, library: HandLibrary, query: str, ids: range
 ) -> None:
-    library.trades = RecordedTrades()
+    library.trades.end = 100
     for trade_id in range(100, 112):
         library.btc.trade(trade_id, "100.01", "1")
     assert _ids(await _trades(client, query)) == list(ids)
+
+
+async def test_where_the_recording_cannot_be_read_the_answer_says_so(
+    client: httpx.AsyncClient, library: HandLibrary
+) -> None:
+    library.btc.trade(7, "100.01", "1")
+    library.trades.problem = NotOffered("X", "the database is away")
+    answer = await client.get("/api/trades?symbol=BTC/USDT")
+    assert answer.status_code == 503
+    assert answer.json()["detail"] == "X cannot be shown: the database is away."
+    assert _ids(await _trades(client, "&limit=1")) == [7]
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=1001", "before=-1", "before=x", "symbol=X/Y"])
