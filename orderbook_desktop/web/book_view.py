@@ -144,13 +144,9 @@ def view_of(
     ladder, asset = rows.ladder, info.quote if in_quote else info.base
     imbalance, imbalance_text = _imbalance(ladder)
     return BookView(
-        symbol=info.symbol,
-        base=info.base,
-        quote=info.quote,
-        step=step_text(step, MAX_EXPONENT),
-        tick=step_text(market.tick, image.scale.price),
-        price_places=market.price_places,
-        size_places=market.quantity_places,
+        *(info.symbol, info.base, info.quote),
+        *(step_text(step, MAX_EXPONENT), step_text(market.tick, image.scale.price)),
+        *(market.price_places, market.quantity_places),
         asset=asset,
         size_heading=rows.formats.size.heading("Size", asset),
         total_heading=rows.formats.total.heading("Total", asset),

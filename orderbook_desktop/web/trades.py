@@ -10,7 +10,8 @@ from msgspec import Struct
 from orderbook_desktop.core.number_format import MarketFormat, exact_text
 from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.core.tape import Direction, Tape, TapeTrade
-from orderbook_desktop.core.tape_rows import Missing, RowTexts, Summed, TapeFormat, TapeRow, rows_of
+from orderbook_desktop.core.tape_rows import Missing, Summed, TapeRow, rows_of
+from orderbook_desktop.core.tape_texts import RowTexts, TapeFormat
 from orderbook_desktop.core.trades import Trade
 from orderbook_desktop.core.units import Scale, format_units
 

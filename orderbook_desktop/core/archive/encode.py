@@ -154,15 +154,9 @@ def _laid_out(start: BookImage, start_id: int | None, events: Sequence[DepthDiff
         start_received_ns=start.received_ns,
         known=_ends_of(start),
     )
+    lanes = lanes_of(start_keys, keys, changes.events, quantities != 0)
     return Layout(
-        header,
-        numbers,
-        origin,
-        lanes_of(start_keys, keys, changes.events, quantities != 0),
-        start_keys,
-        keys,
-        changes.events,
-        quantities,
+        *(header, numbers, origin, lanes, start_keys, keys, changes.events, quantities),
         (unsorted, _places_of(changes.events, order, unsorted)),
         odd,
     )

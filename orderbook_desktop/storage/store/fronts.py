@@ -56,14 +56,8 @@ async def follow_at(database: Database, key: str, end_id: int, left: EventsLeft)
             "to_archive": not is_gone,
         }
 
-    known: Document = {
-        "_id": key,
-        "snapshot_id": before.snapshot_id,
-        "last_id": before.last_id,
-        "event_count": total,
-        "archived_id": stored.archived_id,
-        CUT_FROM: None,
-    }
+    same = {"event_count": total, "archived_id": stored.archived_id, CUT_FROM: None}
+    known = {"_id": key, "snapshot_id": before.snapshot_id, "last_id": before.last_id, **same}
     return await _begin_later(database, known, changes)
 
 
