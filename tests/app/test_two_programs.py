@@ -26,7 +26,8 @@ from orderbook_desktop.desk.settings import FollowTimes
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.window.main_window import MainWindow
 from orderbook_desktop.gui.window.menus import HERE_TOO
-from orderbook_desktop.storage.reading.recording import Recording, summaries
+from orderbook_desktop.storage.reading.recording import Recording
+from orderbook_desktop.storage.reading.summaries import summaries
 from orderbook_desktop.storage.recorder.recovery import CrashWatch
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.verification.verification import verify

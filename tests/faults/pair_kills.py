@@ -24,7 +24,8 @@ from orderbook_desktop.core.events import level_texts
 from orderbook_desktop.storage.archive.archiver import Archiver
 from orderbook_desktop.storage.archive.times import ArchiveTimes
 from orderbook_desktop.storage.reading.change_stream import RecordedSnapshots
-from orderbook_desktop.storage.reading.recording import Recording, summaries
+from orderbook_desktop.storage.reading.recording import Recording
+from orderbook_desktop.storage.reading.summaries import summaries
 from orderbook_desktop.storage.recorder.recovery import CrashWatch
 from orderbook_desktop.storage.server.server import DatabaseServer
 from orderbook_desktop.storage.store.database import Database

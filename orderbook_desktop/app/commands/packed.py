@@ -23,7 +23,7 @@ from orderbook_desktop.formats.packed_file import PackedFile, is_packed
 from orderbook_desktop.storage.exports.exporting import NothingRecorded
 from orderbook_desktop.storage.exports.packed_file import PackedMarket, PackJob, pack
 from orderbook_desktop.storage.imports.unpacking import UnpackedMarket, unpack
-from orderbook_desktop.storage.reading.recording import summaries
+from orderbook_desktop.storage.reading.summaries import summaries
 from orderbook_desktop.storage.store.packed_store import PackedStore
 
 

@@ -18,7 +18,7 @@ from orderbook_desktop.app.commands.packed import open_packed
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.disk import bytes_text
 from orderbook_desktop.core.time_text import time_text
-from orderbook_desktop.storage.reading.recording import RecordingSummary, summaries
+from orderbook_desktop.storage.reading.summaries import RecordingSummary, summaries
 from orderbook_desktop.storage.store.disk_usage import file_bytes
 from orderbook_desktop.storage.store.recorder_states import RecorderState
 

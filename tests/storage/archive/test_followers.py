@@ -12,7 +12,8 @@ from orderbook_desktop.core.events import level_texts
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.storage.archive.followers import Followers
 from orderbook_desktop.storage.reading.change_stream import RecordedSnapshots
-from orderbook_desktop.storage.reading.recording import Recording, summaries
+from orderbook_desktop.storage.reading.recording import Recording
+from orderbook_desktop.storage.reading.summaries import summaries
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.witnesses import Witnesses

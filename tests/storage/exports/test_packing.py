@@ -15,7 +15,8 @@ import pytest
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.storage.exports.exporting import NothingRecorded, TargetExists
 from orderbook_desktop.storage.exports.packed_file import DamagedRecording, PackJob, pack
-from orderbook_desktop.storage.reading.recording import Recording, summaries
+from orderbook_desktop.storage.reading.recording import Recording
+from orderbook_desktop.storage.reading.summaries import summaries
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.verification.verification import verify
 from tests.storage.archive_fixtures import archiver_of

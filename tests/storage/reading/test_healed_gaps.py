@@ -11,7 +11,7 @@ from orderbook_desktop.core.segments import GapCause, Segment
 from orderbook_desktop.core.timeline import timeline_of
 from orderbook_desktop.core.units import Scale
 from orderbook_desktop.storage.reading.healed_gaps import healed_gaps
-from orderbook_desktop.storage.reading.recording import summaries
+from orderbook_desktop.storage.reading.summaries import summaries
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.owner import Writer
 from orderbook_desktop.storage.store.segment_documents import StoredSegment

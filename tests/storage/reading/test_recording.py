@@ -20,9 +20,9 @@ from orderbook_desktop.storage.reading.recording import (
     Recording,
     books_at,
     recorded_markets,
-    summaries,
 )
 from orderbook_desktop.storage.reading.segment_reader import MissingEvents, SegmentReader
+from orderbook_desktop.storage.reading.summaries import summaries
 from orderbook_desktop.storage.recorder.event_log import EventLog
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.store.chunks import ChunkStore

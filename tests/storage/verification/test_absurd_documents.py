@@ -16,7 +16,8 @@ from orderbook_desktop.core.events import decode_diff
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.streams import DEPTH, Stream
 from orderbook_desktop.storage.archive.archiver import Archiver
-from orderbook_desktop.storage.reading.recording import CrossedRecording, Recording, summaries
+from orderbook_desktop.storage.reading.recording import CrossedRecording, Recording
+from orderbook_desktop.storage.reading.summaries import summaries
 from orderbook_desktop.storage.recorder.recovery import CrashWatch
 from orderbook_desktop.storage.retention.retention import Pruner
 from orderbook_desktop.storage.store.database import Database
