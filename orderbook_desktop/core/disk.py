@@ -22,6 +22,8 @@ _RELAX_ABOVE: Final = 1.1
 # enough events are archived to measure it.
 _USUAL_SHARE: Final = 0.09
 _EVENTS_TO_KNOW: Final = 10_000
+# A trade in the archive takes so many bytes, until it is known better.
+USUAL_BYTES_A_TRADE: Final = 9.0
 # The size of the archive's file for each byte of the archive, once the archive is large enough.
 ON_DISK: Final = 1.1
 # A limit is for recordings first: at most this share of it counts as working room.
@@ -98,18 +100,21 @@ class RecordingSize(Struct, frozen=True):
 
     `archive_bytes` are those of the chunks, which hold `archived_events` in segments; `raw_bytes`
     is an estimate of the events that are not archived yet; `book_bytes` are those of checkpoints
-    and witnesses. A database's files are larger: see `FolderSize`.
+    and witnesses; `trade_bytes` is about what the `trades` take once all are archived. A database's
+    files are larger: see `FolderSize`.
     """
 
     archive_bytes: int = 0
     archived_events: int = 0
     raw_bytes: int = 0
     book_bytes: int = 0
+    trades: int = 0
+    trade_bytes: int = 0
 
     @property
     def total_bytes(self) -> int:
-        """The sum of the three parts."""
-        return self.archive_bytes + self.raw_bytes + self.book_bytes
+        """The sum of the four parts."""
+        return self.archive_bytes + self.raw_bytes + self.book_bytes + self.trade_bytes
 
     @property
     def lasting_bytes(self) -> int:
@@ -117,7 +122,8 @@ class RecordingSize(Struct, frozen=True):
 
         Otherwise old recordings would be removed for events that take much room for minutes only.
         """
-        return self.archive_bytes + self.book_bytes + self.to_be_archived_bytes
+        parts = (self.archive_bytes, self.book_bytes, self.to_be_archived_bytes, self.trade_bytes)
+        return sum(parts)
 
     @property
     def to_be_archived_bytes(self) -> int:
@@ -129,6 +135,11 @@ class RecordingSize(Struct, frozen=True):
         if self.archived_events < _EVENTS_TO_KNOW or not payload_bytes:
             return _USUAL_SHARE
         return (self.archive_bytes / self.archived_events) / (payload_bytes / events)
+
+    @property
+    def bytes_a_trade(self) -> float:
+        """About how many bytes a trade takes in the archive."""
+        return self.trade_bytes / self.trades if self.trades else USUAL_BYTES_A_TRADE
 
 
 class FolderSize(Struct, frozen=True):
@@ -149,7 +160,8 @@ class FolderSize(Struct, frozen=True):
 
     def reusable_bytes(self, size: RecordingSize) -> int:
         """About how much room in the archive's file was used and is free again."""
-        return max(0, self.archive_bytes - round(size.archive_bytes * ON_DISK))
+        used = size.archive_bytes + size.trade_bytes
+        return max(0, self.archive_bytes - round(used * ON_DISK))
 
 
 class DiskLevel(Enum):

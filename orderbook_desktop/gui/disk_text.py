@@ -50,6 +50,8 @@ def size_sentence(disk: DiskStatus) -> str:
     if size.raw_bytes:
         parts.append(f"about {bytes_text(size.to_be_archived_bytes)} to be archived")
     parts.append(f"{bytes_text(size.book_bytes)} of whole books")
+    if size.trade_bytes:
+        parts.append(f"{bytes_text(size.trade_bytes)} of trades")
     text = f"Recorded: {bytes_text(size.lasting_bytes)} ({', '.join(parts)})."
     if disk.folder is None:
         return text

@@ -106,6 +106,14 @@ def test_what_is_raw_for_minutes_costs_no_past() -> None:
     assert size.lasting_bytes == 200
 
 
+def test_trades_take_room_as_events_do() -> None:
+    size = RecordingSize(archive_bytes=100, trades=50, trade_bytes=400)
+    assert size.total_bytes == size.lasting_bytes == 500
+    assert size.bytes_a_trade == pytest.approx(8)
+    assert RecordingSize().bytes_a_trade == pytest.approx(9)
+    assert FolderSize(2_000, 1_000).reusable_bytes(size) == 450
+
+
 def test_how_long_there_is_room() -> None:
     # A day of it takes a tenth more in the files.
     disk = DiskStatus(RecordingSize(GB), None, 10 * GB, GB)

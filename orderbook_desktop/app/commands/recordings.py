@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +19,9 @@ from orderbook_desktop.app.commands.packed import open_packed
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.disk import bytes_text
 from orderbook_desktop.core.time_text import time_text
-from orderbook_desktop.storage.reading.summaries import RecordingSummary, summaries
+from orderbook_desktop.core.timeline import Gap
+from orderbook_desktop.core.trade_coverage import TradeGap
+from orderbook_desktop.storage.reading.summaries import RecordingSummary, TradeSummary, summaries
 from orderbook_desktop.storage.store.disk_usage import file_bytes
 from orderbook_desktop.storage.store.recorder_states import RecorderState
 
@@ -80,9 +83,15 @@ def gap_sentences(found: list[RecordingSummary]) -> list[str]:
     """Return a sentence for each market with gaps, with their causes; the most frequent first."""
     sentences = []
     for summary in found:
-        causes = [f"{cause} ({count:,})" for cause, count in _causes(summary).items()]
+        causes = [
+            f"{cause} ({count:,})" for cause, count in _causes_of(summary.timeline.gaps).items()
+        ]
         if causes:
             sentences.append(f"Gaps of {summary.market}: {', '.join(causes)}; `verify` lists them.")
+        lost = [f"{cause} ({count:,})" for cause, count in _causes_of(summary.trades.gaps).items()]
+        if lost:
+            named = f"Gaps of the trades of {summary.market}: {', '.join(lost)}"
+            sentences.append(f"{named}; `verify` lists them.")
     return sentences
 
 
@@ -99,9 +108,9 @@ def healed_sentences(found: list[RecordingSummary]) -> list[str]:
     return sentences
 
 
-def _causes(summary: RecordingSummary) -> dict[str, int]:
-    """Return how many gaps each cause has, the most frequent first."""
-    return dict(Counter(gap.cause.value for gap in summary.timeline.gaps).most_common())
+def _causes_of(gaps: Sequence[Gap | TradeGap]) -> dict[str, int]:
+    """Return how many of `gaps` each cause has, the most frequent first."""
+    return dict(Counter(gap.cause.value for gap in gaps).most_common())
 
 
 def recorder_sentences(found: list[RecordingSummary]) -> list[str]:
@@ -124,7 +133,7 @@ def recorder_sentences(found: list[RecordingSummary]) -> list[str]:
 
 def disk_sentence(found: list[RecordingSummary], folder_bytes: int) -> str:
     """Return a sentence with the size of all recordings and of the database's folder."""
-    recorded = bytes_text(sum(summary.stored_bytes for summary in found))
+    recorded = bytes_text(sum(map(_bytes_of, found)))
     return (
         f"Recorded: {recorded}; the folder of the database takes {bytes_text(folder_bytes)} on the "
         "disk, with the room that it needs to work."
@@ -153,7 +162,7 @@ def as_fields(summary: RecordingSummary) -> dict[str, Any]:
         "events": summary.events,
         "segments": summary.segments,
         "gaps": len(timeline.gaps),
-        "gap_causes": _causes(summary),
+        "gap_causes": _causes_of(timeline.gaps),
         "healed": [
             {
                 "from_ms": gap.from_ms,
@@ -178,23 +187,61 @@ def as_fields(summary: RecordingSummary) -> dict[str, Any]:
         ],
         "running": summary.running,
         "recorder": summary.recorder.value or None,
+        **_trade_fields(summary.trades),
     }
 
 
+def _trade_fields(trades: TradeSummary) -> dict[str, Any]:
+    """Return the fields of a market's trades for JSON; `bytes` may be an estimate."""
+    if trades.span_ms is None:
+        return {}
+    begin_ms, end_ms = trades.span_ms
+    fields = {
+        "from": time_text(begin_ms),
+        "to": time_text(end_ms),
+        "from_ms": begin_ms,
+        "to_ms": end_ms,
+        "trades": trades.size.trades,
+        "runs": len(trades.runs),
+        "gaps": len(trades.gaps),
+        "gap_causes": _causes_of(trades.gaps),
+        "missing": sum(gap.missing for gap in trades.gaps),
+        "bytes": trades.size.stored_bytes,
+        "imports": [
+            {"id": run.id, "from_ms": run.from_ms, "to_ms": run.to_ms, "trades": run.count}
+            for run in trades.imports
+        ],
+    }
+    return {"trades": fields}
+
+
+def _bytes_of(summary: RecordingSummary) -> int:
+    return summary.stored_bytes + summary.trades.size.stored_bytes
+
+
 def table_of(found: list[RecordingSummary]) -> Table:
-    """Return the table of `found`."""
+    """Return the table of `found`; without any trades it has no columns of trades."""
+    has_trades = any(summary.trades.runs for summary in found)
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("market", "from", "to", "events", "segments", "gaps", "size"):
+    names = ["market", "from", "to", "events", "segments", "gaps"]
+    for name in (*names, *(("trades", "trade gaps") if has_trades else ()), "size"):
         is_text = name in ("market", "from", "to")
         # In a narrow terminal a time may wrap onto a second line.
         is_time = name in ("from", "to")
         table.add_column(name, justify="left" if is_text else "right", no_wrap=not is_time)
     for summary in found:
-        timeline = summary.timeline
-        ends = ("", "")
-        if timeline.covers:
-            ends = (time_text(timeline.from_ms), time_text(timeline.to_ms))
-        numbers = (summary.events, summary.segments, len(timeline.gaps))
+        timeline, trades = summary.timeline, summary.trades
+        numbers = [summary.events, summary.segments, len(timeline.gaps)]
+        if has_trades:
+            numbers += [trades.size.trades, len(trades.gaps)]
         counts = (f"{number:,}" for number in numbers)
-        table.add_row(summary.market, *ends, *counts, bytes_text(summary.stored_bytes))
+        table.add_row(summary.market, *_ends(summary), *counts, bytes_text(_bytes_of(summary)))
     return table
+
+
+def _ends(summary: RecordingSummary) -> tuple[str, str]:
+    """Return from when to when there is a book, or else trades; empty texts without either."""
+    timeline, span_ms = summary.timeline, summary.trades.span_ms
+    if timeline.covers:
+        span_ms = timeline.from_ms, timeline.to_ms
+    return ("", "") if span_ms is None else (time_text(span_ms[0]), time_text(span_ms[1]))

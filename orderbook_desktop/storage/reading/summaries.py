@@ -10,14 +10,40 @@ from msgspec import Struct
 from orderbook_desktop.core.errors import MalformedMessage
 from orderbook_desktop.core.recorded_gaps import HealedGap
 from orderbook_desktop.core.timeline import Timeline
+from orderbook_desktop.core.trade_coverage import TradeGap, TradeOrigin, TradeRun, gaps_between
 from orderbook_desktop.storage.reading.healed_gaps import healed_gaps
 from orderbook_desktop.storage.reading.recording import count_repeated, read_timeline
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.recorder_states import RecorderState, recorder_states
 from orderbook_desktop.storage.store.recording_store import RecordingStore, store_of
 from orderbook_desktop.storage.store.segment_documents import StoredSegment
+from orderbook_desktop.storage.store.trade_sizes import TradeSize, trade_size
+from orderbook_desktop.storage.store.trade_store import TradeStore
 
 _log = logging.getLogger(__name__)
+
+
+class TradeSummary(Struct, frozen=True):
+    """The trades of a market in numbers: how many there are, and about how many bytes they take.
+
+    `runs` are those that have trades.
+    """
+
+    size: TradeSize = TradeSize()
+    runs: tuple[TradeRun, ...] = ()
+    gaps: tuple[TradeGap, ...] = ()
+
+    @property
+    def span_ms(self) -> tuple[int, int] | None:
+        """The times of the first and of the last trade; None if there are none."""
+        if not self.runs:
+            return None
+        return min(run.from_ms for run in self.runs), max(run.to_ms for run in self.runs)
+
+    @property
+    def imports(self) -> tuple[TradeRun, ...]:
+        """The runs that were imported."""
+        return tuple(run for run in self.runs if run.origin is TradeOrigin.IMPORT)
 
 
 class RecordingSummary(Struct, frozen=True):
@@ -36,6 +62,7 @@ class RecordingSummary(Struct, frozen=True):
     recorder: RecorderState
     imports: tuple[StoredSegment, ...] = ()
     healed: tuple[HealedGap, ...] = ()
+    trades: TradeSummary = TradeSummary()
 
     @property
     def running(self) -> bool:
@@ -44,15 +71,18 @@ class RecordingSummary(Struct, frozen=True):
 
 
 async def summaries(place: Database | RecordingStore) -> list[RecordingSummary]:
-    """Return the summary of each market, by name.
+    """Return the summary of each market that has segments or trades, by name.
 
     Raises what the store raises, and `DamagedDocument` for a damaged segment.
     """
     found = []
     store = store_of(place)
     states = await recorder_states(place) if isinstance(place, Database) else {}
-    for market in await store.markets():
+    for market in sorted({*await store.markets(), *await store.trades.markets()}):
         segments = await store.segments(market)
+        trades = await _trades_of(store.trades, market)
+        if not segments and not trades.runs:
+            continue
         timeline = await read_timeline(store, market, segments)
         summary = RecordingSummary(
             market,
@@ -64,9 +94,16 @@ async def summaries(place: Database | RecordingStore) -> list[RecordingSummary]:
             states.get(market, RecorderState.NONE),
             tuple(stored for stored in segments if stored.is_imported),
             tuple(await asyncio.to_thread(healed_gaps, timeline, segments)),
+            trades,
         )
         found.append(summary)
     return found
+
+
+async def _trades_of(store: TradeStore, market: str) -> TradeSummary:
+    runs = [run for run in await store.runs(market) if run.count]
+    size = await trade_size(store, market, runs)
+    return TradeSummary(size, tuple(runs), tuple(gaps_between(runs)))
 
 
 async def _bytes_of(store: RecordingStore, stored: StoredSegment) -> int:

@@ -8,17 +8,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from orderbook_desktop.core.disk import FolderSize, RecordingSize
+from orderbook_desktop.core.disk import USUAL_BYTES_A_TRADE, FolderSize, RecordingSize
+from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.schema import (
     CHECKPOINTS,
     DEPTH_CHUNKS,
     DEPTH_EVENTS,
     SEGMENTS,
+    TRADE_CHUNKS,
     WITNESSES,
     Document,
 )
 from orderbook_desktop.storage.store.segment_documents import is_whole
+from orderbook_desktop.storage.store.trade_reader import DatabaseTrades
+from orderbook_desktop.storage.store.trade_sizes import trade_counts, trade_size
 
 _SIZED: Final = {"$bsonSize": "$$ROOT"}
 _SAMPLE: Final = 30
@@ -51,15 +55,16 @@ def folder_size(folder: Path, db_name: str) -> FolderSize | None:
     """Return the bytes of the program's databases in `folder`; None if there is no folder.
 
     The archive of `db_name` is counted separately. A SecantusDB keeps collections in sixteen files,
-    by a hash of database and collection, so the archive's file is known. The names of a mongod's
+    by a hash of database and collection, so the archive's files are known. The names of a mongod's
     files don't show their contents, so all of its files with documents count as archive.
     """
     total = file_bytes(folder)
     if total is None:
         return None
-    tables = folder / "secantus" / f"secantus_documents_sh{_table_of(db_name, DEPTH_CHUNKS)}.wt"
+    numbers = {_table_of(db_name, name) for name in (DEPTH_CHUNKS, TRADE_CHUNKS)}
+    tables = [folder / "secantus" / f"secantus_documents_sh{number}.wt" for number in numbers]
     archive = 0
-    for path in (tables, *(folder / "mongod").glob("collection-*.wt")):
+    for path in (*tables, *(folder / "mongod").glob("collection-*.wt")):
         try:
             archive += path.stat().st_size
         except OSError:
@@ -102,6 +107,9 @@ class RecordingSizes:
         self._database = database
         self._book_bytes = 0
         self._event_bytes: dict[str, int] = {}
+        self._trades = DatabaseTrades(database)
+        # The bytes that a trade of a market takes in the archive.
+        self._trade_bytes: dict[str, float] = {}
 
     async def measure(self) -> RecordingSize:
         """Return the size now. Raises PyMongo's errors."""
@@ -110,10 +118,14 @@ class RecordingSizes:
             archive_bytes += segment.archived_bytes
             archived += segment.archived_events
             raw += segment.raw_events * self._event_bytes.get(segment.market, 0)
-        return RecordingSize(archive_bytes, archived, raw, self._book_bytes)
+        trades = trade_bytes = 0
+        for market, count in (await trade_counts(self._database)).items():
+            trades += count
+            trade_bytes += round(count * self._trade_bytes.get(market, USUAL_BYTES_A_TRADE))
+        return RecordingSize(archive_bytes, archived, raw, self._book_bytes, trades, trade_bytes)
 
     async def count_rest(self) -> None:
-        """Add up checkpoints and witnesses; sample the size of raw events.
+        """Add up checkpoints and witnesses; sample the size of raw events, and of trades.
 
         Raises PyMongo's errors.
         """
@@ -127,6 +139,14 @@ class RecordingSizes:
             sampled = await self._sample(market, last_id)
             if sampled:
                 self._event_bytes[market] = sampled
+        for market in await self._trades.markets():
+            try:
+                size = await trade_size(self._trades, market, await self._trades.runs(market))
+            except KnownError:
+                # `verify` tells of the damage. A damaged part is no sample of a size.
+                continue
+            if size.archived_each:
+                self._trade_bytes[market] = size.archived_each
 
     async def _segments(self) -> list[_SegmentSize]:
         fields = dict.fromkeys(("market", *_NUMBERS), 1)

@@ -109,6 +109,21 @@ def test_trades_are_proven_and_listed(data_dir: Path, name: str) -> None:
     assert (gap_fields["first_missing"], gap_fields["last_missing"]) == (41, 44)
     assert fields["left_out_by_exchange"]["first"][0]["after"] == 5
 
+    done = run_command(data_dir, "recordings", "--db-name", name)
+    assert (done.returncode, done.stderr) == (0, "")
+    header, line, *sentences = done.stdout.splitlines()
+    assert header.split() == [
+        *("market", "from", "to", "events", "segments", "gaps", "trades", "trade", "gaps", "size")
+    ]
+    assert line.split()[5:-2] == ["60", "1", "0", "56", "1"]
+    assert sentences[0] == "Gaps of the trades of BTCUSDT: user (1); `verify` lists them."
+    done = run_command(data_dir, "recordings", "--json", "--db-name", name)
+    (listed,) = json.loads(done.stdout)
+    known = ("trades", "runs", "gaps", "missing", "gap_causes", "bytes", "imports")
+    assert [listed["trades"][field] for field in known] == [
+        *(56, 2, 1, 4, {"user": 1}, fields["bytes"], [])
+    ]
+
 
 def test_a_recording_is_proven_and_listed(data_dir: Path, name: str) -> None:
     work_on(data_dir, name, with_a_gap)

@@ -19,8 +19,10 @@ from orderbook_desktop.storage.store.disk_usage import (
     free_bytes,
 )
 from tests.storage.archived_fixtures import store_segment, store_witness
+from tests.storage.made_trades import sent
 from tests.storage.recording_fixtures import ServerThread, Tape, all_of, server_in
 from tests.storage.shelf import Shelf
+from tests.storage.trade_shelf import archive, claim, put
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +67,27 @@ async def test_all_that_is_stored_is_counted(database: Database) -> None:
     books = await all_of(database, "checkpoints") + await all_of(database, "witnesses")
     assert size.book_bytes == sum(len(bson.encode(one)) for one in books)
     assert size.total_bytes == size.archive_bytes + size.raw_bytes + size.book_bytes
+
+
+async def test_trades_are_counted_with_what_they_will_take(database: Database) -> None:
+    sizes = RecordingSizes(database)
+    trades = sent(range(1, 101))
+    run = await claim(database, trades)
+    await claim(database, trades[50:80])
+    await archive(database, trades[:60], run, size=30)
+    await put(database, trades[60:])
+    assert (await sizes.measure()) == RecordingSize(trades=100, trade_bytes=900)
+    await sizes.count_rest()
+    archived = sum(len(one["data"]) for one in await all_of(database, "trade_chunks"))
+    size = await sizes.measure()
+    assert size == RecordingSize(trades=100, trade_bytes=round(archived / 60 * 100))
+    assert size.total_bytes == size.lasting_bytes == size.trade_bytes
+    # A damaged run is none that is counted, and hides no other market.
+    await database.collection("trade_runs").update_many({}, {"$set": {"last_id": "x"}})
+    others = sent(range(5, 9), market="ETHUSDT")
+    await archive(database, others, await claim(database, others))
+    await sizes.count_rest()
+    assert (await sizes.measure()).trades == 4
 
 
 async def test_the_sample_is_of_the_newest_events(database: Database) -> None:
