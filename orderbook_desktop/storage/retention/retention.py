@@ -3,7 +3,7 @@
 By age it removes recorded events that are older, by the exchange's clock, than so many days before
 the newest recorded event. Imported events stay, however old they are. By size it removes the
 oldest events of all markets first, recorded or imported. It never removes events that are not
-archived yet, nor the newest chunk.
+archived yet, nor the newest chunk. Trades are removed as events are, with those of the same time.
 
 The limit is for the size of the database's files. But these files never shrink, so their size
 can't show how much to remove. Retention therefore adds up the recording and the space that the
@@ -17,7 +17,7 @@ import asyncio
 import heapq
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Final
+from typing import Final, Protocol
 
 from orderbook_desktop.core.disk import RecordingSize, Retention, bytes_text
 from orderbook_desktop.storage.store.cuts import (
@@ -29,6 +29,7 @@ from orderbook_desktop.storage.store.cuts import (
     cuttable_segments,
 )
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.trade_cuts import cuttable_trades
 from orderbook_desktop.storage.store.witnesses import Witnesses
 
 _log = logging.getLogger(__name__)
@@ -40,6 +41,29 @@ _SLACK_MS: Final = 600_000
 _TOLERANCE: Final = 1.05
 
 Measure = Callable[[], Awaitable[RecordingSize]]
+
+
+class Cuttable(Protocol):
+    """A part of a recording whose oldest chunks can be cut."""
+
+    @property
+    def market(self) -> str:
+        """Its market."""
+        ...
+
+    @property
+    def from_ms(self) -> int:
+        """The time of its beginning (ms since the epoch)."""
+        ...
+
+    @property
+    def ages(self) -> bool:
+        """Whether it is cut by age."""
+        ...
+
+    async def cut(self, wanted: Wanted) -> Removed:
+        """Cut the wanted chunks, at most one step of them."""
+        ...
 
 
 class CuttableSegment:
@@ -98,25 +122,29 @@ class Pruner:
         segments = await cuttable_segments(self._database)
         for segment in segments:
             await self._cutter.finish(segment)
-        if not segments:
+        trades = await cuttable_trades(self._database)
+        ends = [segment.stored.segment.last_event_ms for segment in segments]
+        ends += [part.to_ms for part in trades]
+        if not ends:
             return 0
         removed = _Total()
-        newest_ms = max(segment.stored.segment.last_event_ms for segment in segments)
+        newest_ms = max(ends)
         # The earlier of both: a wrong clock must not make everything old, nor may a future event.
         horizon_ms = retention.horizon_ms(min(now_ms, newest_ms))
         if horizon_ms is not None:
-            await self._prune_by_age(self._cuttable(segments), horizon_ms, removed)
+            cuttable: list[Cuttable] = [*self._cuttable(segments), *trades]
+            await self._prune_by_age(cuttable, horizon_ms, removed)
         self.problem = await self._prune_by_size(retention, measure, working_bytes, removed)
         await self._sweep_witnesses(removed.markets)
         if removed.events:
             _log.info(
-                "removed the oldest %d events of %d markets, %d bytes; retention: %s",
+                "removed the oldest %d events and trades of %d markets, %d bytes; retention: %s",
                 *(removed.events, len(removed.markets), removed.bytes, retention.text()),
             )
         return removed.events
 
     async def _prune_by_age(
-        self, cuttable: Iterable[CuttableSegment], horizon_ms: int, removed: _Total
+        self, cuttable: Iterable[Cuttable], horizon_ms: int, removed: _Total
     ) -> None:
         for part in cuttable:
             while part.ages and part.from_ms < horizon_ms:
@@ -136,14 +164,14 @@ class Pruner:
         lasting = (await measure()).lasting_bytes
         before = removed.bytes
         if lasting > room:
-            cuttable = self._cuttable(await cuttable_segments(self._database))
+            segments = await cuttable_segments(self._database)
+            trades = await cuttable_trades(self._database)
+            cuttable: list[Cuttable] = [*self._cuttable(segments), *trades]
             await self._cut_oldest(cuttable, lasting - room, removed)
         left = lasting - (removed.bytes - before)
         return _excess(left, working_bytes, limit, room)
 
-    async def _cut_oldest(
-        self, cuttable: Iterable[CuttableSegment], excess: int, removed: _Total
-    ) -> None:
+    async def _cut_oldest(self, cuttable: Iterable[Cuttable], excess: int, removed: _Total) -> None:
         queue = [(part.from_ms, number, part) for number, part in enumerate(cuttable)]
         heapq.heapify(queue)
         goal = removed.bytes + excess

@@ -3,8 +3,9 @@
 A document of `trade_runs` has three parts. Each part has one writer at a time and a seal of its
 own. A recorder stores a run before its trades, without any, so that none of them lacks a run.
 
-front     `market`, `origin` (`core.trade_coverage`), `first_id`, `from_time` (of the first trade).
-          Its writer stores it at the beginning; retention, and who finds earlier trades, change it.
+front     `market`, `origin` (`core.trade_coverage`), `first_id`, `from_time` (of the first trade),
+          `cut_from` (the first id before a cut that is not finished yet, else None). Its writer
+          stores it at the beginning; retention, and who finds earlier trades, change it.
 progress  `last_id` (just before the first id while there is no trade), `to_time` (the latest),
           `end_cause`, `end_detail`, `to_archive` (true until all of it is archived), `owner` and
           `alive_ms` (the process that last wrote, and when). Its recorder writes it, within a
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 # By seal, the fields that it covers.
 _PARTS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
-        "front_sum": ("_id", "market", "origin", "first_id", "from_time"),
+        "front_sum": ("_id", "market", "origin", "first_id", "from_time", "cut_from"),
         "sum": (
             *("_id", "last_id", "to_time", "end_cause", "end_detail"),
             *("to_archive", "owner", "alive_ms"),
@@ -52,8 +53,9 @@ class StoredRun(Struct, frozen=True):
     """A run as it is stored.
 
     Chunks hold its trades through `archived_id`; `to_archive` is false once these are all, and the
-    run has ended. `beat` changes while its recorder runs, and is only compared. `is_ours` is
-    whether this process wrote it, `is_gone` whether the process that did has certainly ended.
+    run has ended. `cut_from` is its first id before a cut that is not finished yet. `beat` changes
+    while its recorder runs, and is only compared. `is_ours` is whether this process wrote it,
+    `is_gone` whether the process that did has certainly ended.
     """
 
     run: TradeRun
@@ -62,6 +64,7 @@ class StoredRun(Struct, frozen=True):
     beat: object
     is_ours: bool
     is_gone: bool
+    cut_from: int | None = None
 
     @property
     def id(self) -> str:
@@ -172,19 +175,30 @@ class TradeRuns:
         )
 
     async def cut(self, stored: StoredRun, first_id: int, from_ms: int) -> bool:
-        """Store that a run begins later, since its first trades are removed.
+        """Store that a run begins later, since its first trades are to be removed.
 
-        False, and nothing is changed, if it has changed meanwhile.
+        False, and nothing is changed, if it has changed meanwhile; one that goes on may grow.
         """
-        before_id = first_id - 1
-        return await self.change(
-            stored,
-            lambda document: {
+        run = stored.run
+        query: Document = {"_id": run.id, "first_id": run.first_id}
+        if not stored.is_running:
+            query["last_id"] = run.last_id
+
+        def changes(document: Document) -> Document:
+            known = document["cut_from"]
+            return {
                 "first_id": first_id,
                 "from_time": from_ms,
-                "archived_id": max(document["archived_id"], before_id),
-            },
-        )
+                "cut_from": run.first_id if known is None else known,
+                "archived_id": max(document["archived_id"], first_id - 1),
+            }
+
+        return await change_sealed(self._runs, _PARTS, query, changes)
+
+    async def finish_cut(self, stored: StoredRun) -> bool:
+        """Store that what lay before a run's beginning is removed; false if it has changed."""
+        query = {"_id": stored.id, "first_id": stored.run.first_id, "cut_from": stored.cut_from}
+        return await change_sealed(self._runs, _PARTS, query, lambda _: {"cut_from": None})
 
     async def remove(self, ids: Collection[str]) -> None:
         """Remove runs."""
@@ -203,6 +217,8 @@ def stored_run(document: Document) -> StoredRun:
         raise DamagedDocument(f"run of trades {key}: a checksum does not match")
     if document.keys() - _NAMES or not all(is_whole(document[name]) for name in _NUMBERS):
         raise DamagedDocument(f"run of trades {key}: a field is unknown, or no whole number")
+    if document["cut_from"] is not None and not is_whole(document["cut_from"]):
+        raise DamagedDocument(f"run of trades {key}: cut_from is no whole number")
     try:
         cause = document["end_cause"]
         run = TradeRun(
@@ -223,6 +239,7 @@ def stored_run(document: Document) -> StoredRun:
         document["alive_ms"],
         is_ours(document),
         is_gone(document),
+        document["cut_from"],
     )
 
 
@@ -245,6 +262,7 @@ def _front(run: TradeRun) -> Document:
         "origin": run.origin.value,
         "first_id": run.first_id,
         "from_time": run.from_ms,
+        "cut_from": None,
     }
     return _sealed(front, "front_sum")
 

@@ -10,15 +10,18 @@ import pytest
 from orderbook_desktop.core.disk import GB, RecordingSize, Retention
 from orderbook_desktop.core.events import DepthDiff, decode_diff
 from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.core.trade_coverage import TradeOrigin
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.retention.retention import Pruner
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.disk_usage import RecordingSizes
 from orderbook_desktop.storage.store.schema import IMPORT, RECORDER, Document
+from orderbook_desktop.storage.store.trade_reader import DatabaseTrades
 from orderbook_desktop.storage.verification.verification import verify
 from tests.examples import some_of
 from tests.storage.archive_fixtures import archiver_of, copy_of, lost_loose
 from tests.storage.archived_fixtures import Stored, store_segment, store_witness
+from tests.storage.made_trades import received
 from tests.storage.mortal import Killed, Mortal
 from tests.storage.recording_fixtures import (
     Tape,
@@ -31,6 +34,7 @@ from tests.storage.recording_fixtures import (
     until_written,
 )
 from tests.storage.shelf import Shelf
+from tests.storage.trade_shelf import archive, claim
 
 DAY_MS = 86_400_000
 MINUTE_MS = 60_000
@@ -232,6 +236,61 @@ async def test_a_limit_that_cannot_be_kept_is_reported(database: Database) -> No
     # Another order is fine, too.
     await pruner.prune(Retention(), FAR_MS, RecordingSizes(database).measure)
     assert pruner.problem == ""
+
+
+async def trades_of_days(
+    database: Database, tape: Tape, *days: int, origin: TradeOrigin = TradeOrigin.RECORDER
+) -> None:
+    """Store archived trades at the beginning of each day, two chunks of ten, with a gap between."""
+    for number, day in enumerate(days):
+        begin_ms = tape.now_ms + day * DAY_MS
+        first_id = 1000 * number + 1
+        trades = [
+            received(trade_id, market=tape.market, T=begin_ms + 6_000 * (trade_id - first_id))
+            for trade_id in range(first_id, first_id + 20)
+        ]
+        await archive(database, trades, await claim(database, trades, origin=origin))
+
+
+async def days_with_trades(database: Database, tape: Tape) -> list[int]:
+    """On which days of `tape`, which is before all of them, there are trades."""
+    begun_ms = tape.now_ms
+    runs = await DatabaseTrades(database).runs(tape.market)
+    return [(run.from_ms - begun_ms) // DAY_MS for run in runs]
+
+
+async def test_by_age_trades_go_with_the_book_of_their_time(database: Database) -> None:
+    await trades_of_days(database, Tape(), 0, 5, 10)
+    await trades_of_days(database, Tape("ETHUSDT"), 0, origin=TradeOrigin.IMPORT)
+    await days_of(database, Tape(), 0, 5, 10)
+    await prune(database, Retention(days=6))
+    assert await keys(database) == {"BTCUSDT-5", "BTCUSDT-10"}
+    assert await days_with_trades(database, Tape()) == [5, 10]
+    assert await days_with_trades(database, Tape("ETHUSDT")) == [0]
+    chunks = await all_of(database, "trade_chunks", market="BTCUSDT")
+    assert {one["first_id"] for one in chunks} == {1001, 1011, 2001, 2011}
+    found = await verify(database, "BTCUSDT")
+    assert (found.trades.trades, len(found.trades.gaps)) == (40, 1)
+
+
+async def test_by_age_trades_alone_go_as_well(database: Database) -> None:
+    await trades_of_days(database, Tape(), 0, 5)
+    await prune(database, Retention(days=1))
+    assert await days_with_trades(database, Tape()) == [5]
+
+
+async def test_by_size_trades_go_with_the_book_of_their_time(database: Database) -> None:
+    await trades_of_days(database, Tape(), 0, 50, 100)
+    await trades_of_days(database, Tape("ETHUSDT"), 1, origin=TradeOrigin.IMPORT)
+    first, _, _ = await days_of(database, Tape(), 0, 50, 100)
+    before = await size(database)
+    chunks = [len(one["data"]) for one in await all_of(database, "trade_chunks")]
+    oldest = sum(first.chunk_bytes) + sum(chunks) // 2
+    await prune(database, limit(before.lasting_bytes - oldest))
+    assert await days_with_trades(database, Tape("ETHUSDT")) == []
+    assert await days_with_trades(database, Tape()) == [50, 100]
+    assert await keys(database) == {"BTCUSDT-50", "BTCUSDT-100"}
+    assert (await size(database)).trade_bytes < before.trade_bytes
 
 
 async def test_loose_events_go_too(database: Database) -> None:
