@@ -135,6 +135,25 @@ async def database(server: ServerThread) -> AsyncIterator[Database]:
     database.close()
 
 
+class BreakableDatabase(Database):
+    """Fails on demand, with any error."""
+
+    error: Exception | None = None
+
+    @property
+    def motor(self) -> Any:
+        if self.error is not None:
+            raise self.error
+        return super().motor
+
+
+@pytest.fixture
+async def breakable(server: ServerThread, database: Database) -> BreakableDatabase:
+    fragile = BreakableDatabase(database.name)
+    fragile.connect(server.dsn)
+    return fragile
+
+
 @pytest.fixture
 async def mortal(tmp_path: Path) -> AsyncIterator[DatabaseServer]:
     """A database server of the test's own, to be killed."""

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from itertools import islice
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -299,9 +299,22 @@ class Ledger:
             segment.checkpoints.pop(0)
 
 
-def due_segments(
-    segments: Iterable[OpenSegment], now: float, times: LedgerTimes
-) -> list[OpenSegment]:
+class Kept(Protocol):
+    """What is stored again and again while it grows: a segment, or a run of trades.
+
+    `stored` is true once its document is stored, and `changed` while that is behind. `kept_at` is
+    when it was stored last.
+    """
+
+    stored: bool
+    changed: bool
+    kept_at: float
+
+
+_Kept = TypeVar("_Kept", bound=Kept)
+
+
+def due_segments(segments: Iterable[_Kept], now: float, times: LedgerTimes) -> list[_Kept]:
     """Return the segments to be stored now: of many, those that were stored longest ago."""
     beaten_at = now - times.heartbeat_every_s
     due = [

@@ -22,7 +22,7 @@ from orderbook_desktop.storage.store.running_segments import RecordedSegment
 from orderbook_desktop.storage.store.segment_documents import StoredIds
 
 # The memory of an operation, besides payloads and books.
-_OPERATION_BYTES: Final = 500
+OPERATION_BYTES: Final = 500
 _LONGEST_DETAIL: Final = 500
 _BYTES_AN_ID: Final = 160
 
@@ -202,6 +202,10 @@ class PendingWrites(Struct):
     def __len__(self) -> int:
         return len(self._queue)
 
+    def hold(self, size: int) -> None:
+        """Count memory of what waits elsewhere; `size` is negative for what no longer does."""
+        self.used_bytes += size
+
     @property
     def full(self) -> bool:
         """Whether no further event fits."""
@@ -261,11 +265,11 @@ class PendingWrites(Struct):
 
 def _weight(operation: Operation) -> int:
     if isinstance(operation, Insert):
-        return _OPERATION_BYTES + len(operation.payload)
+        return OPERATION_BYTES + len(operation.payload)
     if isinstance(operation, Open | Checkpoint):
-        return _OPERATION_BYTES + operation.base.weight
+        return OPERATION_BYTES + operation.base.weight
     if isinstance(operation, Answered):
-        return _OPERATION_BYTES + len(operation.witness.snapshot.payload)
+        return OPERATION_BYTES + len(operation.witness.snapshot.payload)
     if isinstance(operation, Loose):
-        return _OPERATION_BYTES + _BYTES_AN_ID * len(operation.events)
-    return _OPERATION_BYTES // 2
+        return OPERATION_BYTES + _BYTES_AN_ID * len(operation.events)
+    return OPERATION_BYTES // 2

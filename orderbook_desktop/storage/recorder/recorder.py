@@ -16,6 +16,7 @@ from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.recording_status import AllCounts, RecordingCounts
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.streams import DEPTH, Stream
+from orderbook_desktop.core.trades import TRADE
 from orderbook_desktop.storage.failures import Activity, until_it_works
 from orderbook_desktop.storage.recorder.event_log import EventLog
 from orderbook_desktop.storage.recorder.ledger import LEDGER_TIMES, Ledger, LedgerTimes
@@ -26,6 +27,8 @@ from orderbook_desktop.storage.recorder.pending import (
     StoredTimes,
     stream_of,
 )
+from orderbook_desktop.storage.recorder.trade_log import TRADE_TIMES, TradeLog, TradeTimes
+from orderbook_desktop.storage.recorder.trade_sink import TradeStreamSink
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.event_documents import Insert
 from orderbook_desktop.storage.store.event_writer import Outcome, UnstorableAmong
@@ -35,8 +38,9 @@ _log = logging.getLogger(__name__)
 
 _OPERATIONS_A_BATCH: Final = 1_000
 _LIMIT_BYTES: Final = 128 * 2**20
-# If more events wait than this, archiving and retention pause for them.
+# If more events wait than this, or more trades, archiving and retention pause for them.
 _FEW_EVENTS: Final = 500
+_FEW_TRADES: Final = 2_000
 # Shares of the time for closing: for writing events, and for the last batch's acknowledgement. The
 # rest is for storing how far each segment has come.
 _EVENTS_SHARE: Final = 0.7
@@ -48,12 +52,14 @@ class RecorderTimes(Struct, frozen=True):
 
     Batches begin at least `batch_every_s` after each other: an event in a batch costs a third of
     what it costs alone. After a pause the first event is written at once. `ledger` are the times
-    of the ledger. Each `look_every_s` the recorder looks whether the database was interrupted.
+    of the ledger, `trades` those of the trades. Each `look_every_s` the recorder looks whether the
+    database was interrupted.
     """
 
     batch_every_s: float = 0.025
     look_every_s: float = 1.0
     ledger: LedgerTimes = LEDGER_TIMES
+    trades: TradeTimes = TRADE_TIMES
 
 
 RECORDER_TIMES: Final = RecorderTimes()
@@ -62,7 +68,8 @@ RECORDER_TIMES: Final = RecorderTimes()
 class Recorder:
     """Writes the events of any number of markets to one database.
 
-    `await start()`, take a `sink(market)` for each feed, and `await close()` at the end. An event
+    `await start()`, take a `sink(market)` for each feed of depth and a `trade_sink(market)` for
+    each feed of trades, and `await close()` at the end. An event
     after a pause is written at once; events in quick succession are written together (see
     `RecorderTimes`). The recorder, not the driver, repeats failed writes until they are
     acknowledged. That is harmless, since an event's `_id` is made of market and id. `counts` holds
@@ -93,10 +100,14 @@ class Recorder:
             database,
             self._pending.forget,
             self._vanished,
-            lambda: self.is_whole,
+            lambda: self._are_events_whole,
             times.ledger,
             now,
         )
+        self._trades = TradeLog(
+            database, self._pending, self._counts, self._until_ready, times.trades, now, now_ns
+        )
+        self._preparing = asyncio.Lock()
         self._sinks: dict[Stream, MarketSink] = {}
         self._stored_times = StoredTimes()
         self._jobs: list[asyncio.Task[None]] = []
@@ -109,24 +120,28 @@ class Recorder:
 
     @property
     def waiting(self) -> int:
-        """How many events the database has not acknowledged yet."""
-        return self._pending.events
+        """How many events and trades the database has not acknowledged yet."""
+        return self._pending.events + self._trades.waiting
 
     @property
     def is_whole(self) -> bool:
         """Whether the database has all that it acknowledged, as far as is known."""
+        return self._are_events_whole and self._trades.is_whole
+
+    @property
+    def _are_events_whole(self) -> bool:
         is_known = self._restored_at == self._database.interruptions
         return is_known or not self._events.has_latest
 
     @property
     def is_busy(self) -> bool:
         """Whether so many events wait that other work on the database should pause."""
-        return self._pending.events > _FEW_EVENTS
+        return self._pending.events > _FEW_EVENTS or self._trades.waiting > _FEW_TRADES
 
     @property
     def recorded(self) -> tuple[int, int]:
         """How many bytes of payload, and how many events, the database has acknowledged."""
-        counts = [sink.counts for sink in self._sinks.values()]
+        counts = [sink.counts for sink in self._all_sinks]
         return sum(count.payload_bytes for count in counts), sum(count.events for count in counts)
 
     def waiting_of(self, market: str) -> int:
@@ -164,17 +179,26 @@ class Recorder:
         """Return the sink of the depth stream of `market`, the same object each time."""
         return self._sink_of(Stream(market, DEPTH))
 
+    def trade_sink(self, market: str) -> TradeStreamSink:
+        """Return the sink of the trades of `market`, the same object each time."""
+        return self._trades.sink(market)
+
     def _sink_of(self, stream: Stream) -> MarketSink:
         if stream not in self._sinks:
             counts = self._counts[stream]
             self._sinks[stream] = MarketSink(stream, self._pending, counts, self._now_ns)
         return self._sinks[stream]
 
+    @property
+    def _all_sinks(self) -> list[MarketSink | TradeStreamSink]:
+        return [*self._sinks.values(), *self._trades.sinks]
+
     async def start(self) -> None:
         """Begin to write. The database need not be reachable yet."""
         self._jobs = [
             asyncio.create_task(self._write(), name="recorder-events"),
             asyncio.create_task(self._ledger.run(), name="recorder-ledger"),
+            asyncio.create_task(self._trades.run(), name="recorder-trades"),
         ]
         for job in self._jobs:
             job.add_done_callback(self._job_ended)
@@ -185,10 +209,11 @@ class Recorder:
         If that is too short, each segment ends with its last acknowledged event. `waiting` is then
         how many events were not written.
         """
-        for sink in self._sinks.values():
+        for sink in self._all_sinks:
             sink.broken(GapCause.USER, "")
         self._closing = True
         self._wake.set()
+        self._trades.finish()
         jobs, self._jobs = self._jobs, []
         try:
             if jobs:
@@ -199,26 +224,30 @@ class Recorder:
             _log.error("%d events could not be written before the end", self.waiting)
 
     async def _finish(self, jobs: list[asyncio.Task[None]], timeout_s: float) -> None:
-        """Let the writer finish, then the ledger."""
-        writing, keeping = jobs
+        """Let the writers finish, then the ledger."""
+        writing, keeping, trading = jobs
         ends_at = self._now() + timeout_s
-        await asyncio.wait({writing}, timeout=timeout_s * _EVENTS_SHARE)
-        self._out_of_time = True
-        await asyncio.wait({writing}, timeout=timeout_s * _LAST_BATCH_SHARE)
+        await asyncio.wait({writing, trading}, timeout=timeout_s * _EVENTS_SHARE)
+        self._out_of_time = self._trades.is_out_of_time = True
+        await asyncio.wait({writing, trading}, timeout=timeout_s * _LAST_BATCH_SHARE)
         writing.cancel()
-        await asyncio.wait({writing})
+        trading.cancel()
+        await asyncio.wait({writing, trading})
         self._account_for_written()
         self._ledger.finish()
+        rest = [asyncio.create_task(self._trades.end_runs(), name="recorder-trades-end")]
         is_whole = self._ledger.is_whole or not self._database.is_connected
         if not self._ledger.is_settled or not is_whole:
             # A settled ledger has nothing to write for us, and may wait for a database for ever.
-            await asyncio.wait({keeping}, timeout=max(0.0, ends_at - self._now()))
+            rest.append(keeping)
+        await asyncio.wait(rest, timeout=max(0.0, ends_at - self._now()))
+        await end_tasks(rest[0])
 
     async def _write(self) -> None:
         """Write events until the recorder is closed and all are written, or time is up."""
         while len(self._pending) or not self._closing:
             await self._until_woken()
-            if not self._closing and not self.is_whole:
+            if not self._closing and not self._are_events_whole:
                 await until_it_works(self._database, Activity.WRITE, self._restore)
             while len(self._pending):
                 await self._until_due()
@@ -226,7 +255,7 @@ class Recorder:
                     return
                 self._batch_at = self._now()
                 await until_it_works(self._database, Activity.WRITE, self._write_batch)
-        if self._database.is_connected and not self.is_whole:
+        if self._database.is_connected and not self._are_events_whole:
             from pymongo.errors import PyMongoError  # noqa: PLC0415 (see storage.store.database)
 
             # One attempt: the ledger needs what is left of the time.
@@ -256,18 +285,25 @@ class Recorder:
     def withdraw(self, market: str) -> None:
         """Forget what waits of `market`, as if nothing of it had been received.
 
-        Call it only before the first write, and while no feed has the sink of `market`.
+        Call it only before the first write, and while no feed has a sink of `market`.
         """
+        self._trades.withdraw(market)
+        self._counts[Stream(market, TRADE)] = RecordingCounts()
         stream = Stream(market, DEPTH)
         self._pending.withdraw(stream)
         self._sinks.pop(stream, None)
         self._counts[stream] = RecordingCounts()
 
+    async def _until_ready(self) -> None:
+        """Prepare the database, and let others look at it before the first write."""
+        async with self._preparing:
+            await self.prepare()
+            if self.before_first_write is not None:
+                await self.before_first_write()
+                self.before_first_write = None
+
     async def _write_batch(self) -> None:
-        await self.prepare()
-        if self.before_first_write is not None:
-            await self.before_first_write()
-            self.before_first_write = None
+        await self._until_ready()
         await self._restore()
         batch = self._pending.first(self._batch_size)
         events = [item for item in batch if isinstance(item, Insert) and self._accepts(item.stream)]
@@ -285,7 +321,7 @@ class Recorder:
     async def _restore(self) -> None:
         """Write again what an interrupted database has lost of the latest events."""
         interruptions = self._database.interruptions
-        if not self.is_whole:
+        if not self._are_events_whole:
             await self._events.restore(self._ledger.had_segment)
         self._restored_at = interruptions
 

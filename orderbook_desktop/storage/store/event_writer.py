@@ -91,7 +91,7 @@ class EventWriter:
             # Unordered: an event that is stored already doesn't stop the ones after it.
             await self._database.collection(DEPTH_EVENTS).insert_many(documents, ordered=False)
         except BulkWriteError as error:
-            return await self._compare([events[index] for index in _known(error)], error)
+            return await self._compare([events[index] for index in known_indices(error)], error)
         except (BSONError, OverflowError, UnicodeError) as error:
             if len(events) > 1:
                 raise UnstorableAmong from error
@@ -126,8 +126,8 @@ class EventWriter:
         return {keys[document["_id"]]: document for document in found}
 
 
-def _known(error: BulkWriteError) -> list[int]:
-    """Return the indices of the events stored already. Raises `error` if it has another cause."""
+def known_indices(error: BulkWriteError) -> list[int]:
+    """Return which documents of an insert are stored already. Raises `error` for another cause."""
     faults: list[Any] = error.details.get("writeErrors", [])
     is_only_known = faults and all(fault["code"] == _DUPLICATE_KEY for fault in faults)
     if not is_only_known or error.details.get("writeConcernErrors"):

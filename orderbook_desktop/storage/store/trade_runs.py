@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -77,6 +78,20 @@ class StoredRun(Struct, frozen=True):
         return self.run.end_cause is None
 
 
+class RunningRun(Struct, frozen=True):
+    """A stored run without an end.
+
+    `beat` changes while its recorder runs. `is_ours` and `is_gone`: see `StoredRun`. `unpack`
+    returns the run, and raises `DamagedDocument`.
+    """
+
+    id: str
+    beat: object
+    is_ours: bool
+    is_gone: bool
+    unpack: Callable[[], StoredRun]
+
+
 class TradeRuns:
     """The runs of trades in `database`. Its methods raise PyMongo's errors."""
 
@@ -108,9 +123,16 @@ class TradeRuns:
         found = await self._runs.find({"_id": {"$in": list(ids)}}, {"_id": 1}).to_list(None)
         return {document["_id"] for document in found}
 
-    async def running(self) -> list[Document]:
-        """Return the documents of the runs without an end, of all recorders."""
-        return await self._runs.find({"end_cause": None}).to_list(None)
+    async def running(self) -> list[RunningRun]:
+        """Return the runs without an end, of all recorders."""
+        return [
+            RunningRun(
+                *(document["_id"], document.get("alive_ms")),
+                *(is_ours(document), is_gone(document)),
+                partial(stored_run, document),
+            )
+            for document in await self._runs.find({"end_cause": None}).to_list(None)
+        ]
 
     async def waiting(self) -> list[tuple[str, str]]:
         """Return id and market of the runs that are not archived completely."""
@@ -199,6 +221,12 @@ class TradeRuns:
         """Store that what lay before a run's beginning is removed; false if it has changed."""
         query = {"_id": stored.id, "first_id": stored.run.first_id, "cut_from": stored.cut_from}
         return await change_sealed(self._runs, _PARTS, query, lambda _: {"cut_from": None})
+
+    async def drop_empty(self, stored: StoredRun) -> bool:
+        """Remove a run that has no trade, unless its recorder goes on."""
+        query = {"_id": stored.id, "end_cause": None, "alive_ms": stored.beat}
+        done = await self._runs.delete_one(query)
+        return bool(done.deleted_count)
 
     async def remove(self, ids: Collection[str]) -> None:
         """Remove runs."""

@@ -17,28 +17,20 @@ from orderbook_desktop.core.trade_coverage import TradeOrigin, TradeRun
 from orderbook_desktop.core.trades import Trade, is_same_trade
 from orderbook_desktop.storage.errors import DatabaseError
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.schema import TRADE_EVENTS
+from orderbook_desktop.storage.store.trade_batches import (
+    NewBatch,
+    TradeBatches,
+    TradeConflict,
+    contradiction,
+)
 from orderbook_desktop.storage.store.trade_chunks import TRADES_A_CHUNK, TradeChunks
-from orderbook_desktop.storage.store.trade_documents import batch_document, batches_of
+from orderbook_desktop.storage.store.trade_documents import batches_of
 from orderbook_desktop.storage.store.trade_reader import DatabaseTrades
 from orderbook_desktop.storage.store.trade_runs import StoredRun, TradeRuns, new_run_id
 
-_DUPLICATE_KEY: Final = 11000
+__all__ = ["TradeConflict", "TradeWriter", "TradesBusy", "TradesStored"]
+
 _ATTEMPTS: Final = 5
-
-
-class TradeConflict(DatabaseError):
-    """The trade `trade_id` of `market` is stored already, and was another one."""
-
-    market: str
-    trade_id: int
-
-    def __str__(self) -> str:
-        return (
-            f"The trade {self.trade_id} of {self.market} is stored already with different content, "
-            "so these trades are of another exchange, or of one that was restarted; choose another "
-            "DB_NAME for them."
-        )
 
 
 class TradesBusy(DatabaseError):
@@ -66,6 +58,7 @@ class TradeWriter:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._reader = DatabaseTrades(database)
+        self._batches = TradeBatches(database)
         self._chunks = TradeChunks(database)
         self._runs = TradeRuns(database)
 
@@ -107,48 +100,30 @@ class TradeWriter:
             for piece in _chunks_of(missing):
                 await self._chunks.put(piece)
             return len(missing)
-        for _ in range(_ATTEMPTS):
-            if await self._insert(missing):
-                return len(missing)
-            # Another program has stored some of them meanwhile.
-            missing = await self._missing(market, missing)
-        raise TradesBusy(market)
+        for trade in missing:
+            # A trade that no scale holds could not be read again.
+            fitting_runs([trade])
+        batches = await asyncio.to_thread(lambda: [*map(NewBatch.of, batches_of(missing))])
+        for conflict in (await self._batches.insert(batches)).values():
+            if conflict is not None:
+                raise conflict
+        return len(missing)
 
     async def _missing(self, market: str, trades: Sequence[Trade]) -> list[Trade]:
         """Return which of `trades` are not stored. Raises `TradeConflict`."""
         if not trades:
             return []
-        known: dict[int, Trade] = {}
+        given = {trade.trade_id: trade for trade in trades}
         found = self._reader.stored(market, trades[0].trade_id, trades[-1].trade_id)
         async with aclosing(found):
             async for piece in found:
-                known |= {trade.trade_id: trade for trade in await asyncio.to_thread(piece.trades)}
-        missing: list[Trade] = []
-        for trade in trades:
-            if trade.trade_id not in known:
-                missing.append(trade)
-            elif not is_same_trade(known[trade.trade_id], trade):
-                raise TradeConflict(market, trade.trade_id)
-        return missing
-
-    async def _insert(self, trades: Sequence[Trade]) -> bool:
-        """Write batches of `trades`; false if one of them was stored meanwhile."""
-        from pymongo.errors import BulkWriteError  # noqa: PLC0415 (see storage.store.database)
-
-        if not trades:
-            return True
-        documents = await asyncio.to_thread(lambda: [*map(batch_document, batches_of(trades))])
-        for trade in trades:
-            # A trade that no scale holds could not be read again.
-            fitting_runs([trade])
-        try:
-            await self._database.collection(TRADE_EVENTS).insert_many(documents, ordered=False)
-        except BulkWriteError as error:
-            faults = error.details.get("writeErrors", [])
-            if not faults or any(fault["code"] != _DUPLICATE_KEY for fault in faults):
-                raise
-            return False
-        return True
+                known = await asyncio.to_thread(piece.trades)
+                conflict = contradiction(known, given)
+                if conflict is not None:
+                    raise conflict
+                for trade in known:
+                    given.pop(trade.trade_id, None)
+        return list(given.values())
 
     async def _claim(self, new: TradeRun) -> None:
         """Store `new`, or extend the runs of its origin that it touches to one run with it."""

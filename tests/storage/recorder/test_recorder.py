@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from itertools import count
-from typing import Any
 
 import msgspec
 import pytest
@@ -30,6 +29,7 @@ from tests.core.reference_book import ReferenceBook, diff_payload, shown, snapsh
 from tests.storage.processes import eventually
 from tests.storage.recording_fixtures import (
     ENDLESS,
+    BreakableDatabase,
     HandFeed,
     ServerThread,
     SilentServer,
@@ -287,25 +287,6 @@ async def test_an_event_that_no_database_holds_ends_its_market_only(
     assert segment["last_id"] == first[-1].final_id
     assert len(await events_of(database)) == 3
     assert len(await events_of(database, "ETHUSDT")) == 20
-
-
-class BreakableDatabase(Database):
-    """Fails on demand, with any error."""
-
-    error: Exception | None = None
-
-    @property
-    def motor(self) -> Any:
-        if self.error is not None:
-            raise self.error
-        return super().motor
-
-
-@pytest.fixture
-async def breakable(server: ServerThread, database: Database) -> BreakableDatabase:
-    fragile = BreakableDatabase(database.name)
-    fragile.connect(server.dsn)
-    return fragile
 
 
 @pytest.mark.expects_log("ERROR .*failed unexpectedly")

@@ -13,14 +13,11 @@ from orderbook_desktop.core.trade_coverage import TradeOrigin, TradeRun, covered
 from orderbook_desktop.core.trades import Trade
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.packing import DamagedDocument
+from orderbook_desktop.storage.store.trade_batches import TradeConflict
 from orderbook_desktop.storage.store.trade_documents import batch_document, batches_of
 from orderbook_desktop.storage.store.trade_reader import DatabaseTrades
 from orderbook_desktop.storage.store.trade_runs import TradeRuns
-from orderbook_desktop.storage.store.trade_writer import (
-    TradeConflict,
-    TradesStored,
-    TradeWriter,
-)
+from orderbook_desktop.storage.store.trade_writer import TradesStored, TradeWriter
 from tests.storage.made_trades import FIRST_MS, asked, received, sent
 
 REPAIR, IMPORT = TradeOrigin.REPAIR, TradeOrigin.IMPORT
