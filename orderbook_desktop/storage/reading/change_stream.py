@@ -29,7 +29,9 @@ from orderbook_desktop.storage.failures import Activity
 from orderbook_desktop.storage.reading.joined_answers import JoinedAnswers
 from orderbook_desktop.storage.store.checkpoints import newest_running
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.raw_events import NewEvent, RawEvents, watch_events
+from orderbook_desktop.storage.store.new_events import NewEvents, watch_events
+from orderbook_desktop.storage.store.packing import DamagedDocument
+from orderbook_desktop.storage.store.raw_events import RawEvents
 from orderbook_desktop.storage.store.recording_store import DatabaseStore
 from orderbook_desktop.system.bounded_queue import BoundedQueue
 from orderbook_desktop.system.tasks import end_tasks
@@ -131,7 +133,7 @@ class RecordedStreams:
                 change = await stream.try_next()
                 self._token = stream.resume_token or self._token
                 if change is not None:
-                    self._hand_out(NewEvent.of(change))
+                    self._hand_out(NewEvents.of(change))
         # The server ended the stream, since the recording was deleted. It can't be resumed.
         self._lose_continuity()
 
@@ -178,14 +180,14 @@ class RecordedStreams:
         if self._open:
             yield StreamConnected()
 
-    def _hand_out(self, new: NewEvent) -> None:
+    def _hand_out(self, new: NewEvents) -> None:
         queues = self._queues.get(new.stream)
         if not queues:
             return
         items: list[StreamItem]
         try:
-            items = [StreamDeepened() if new.unpack is None else new.unpack()]
-        except MalformedMessage as error:
+            items = [StreamDeepened()] if new.unpack is None else [*new.unpack()]
+        except (DamagedDocument, MalformedMessage) as error:
             _log.warning("a recorded event can't be read: %s", error.reason)
             items = [StreamBroken(GapCause.MALFORMED, str(error)), StreamConnected()]
         for queue in queues:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise, takewhile
-from typing import Any, Final, NamedTuple, Protocol, Self, TypeVar
+from typing import Final, NamedTuple, Protocol, Self, TypeVar
 
 from orderbook_desktop.core.errors import MalformedMessage
 from orderbook_desktop.core.event_times import in_ms
 from orderbook_desktop.core.events import WIDEST_EVENT, DepthDiff
-from orderbook_desktop.core.streams import DEPTH, Stream
 from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.event_documents import (
@@ -21,7 +20,7 @@ from orderbook_desktop.storage.store.event_documents import (
     event_of,
 )
 from orderbook_desktop.storage.store.packing import DamagedDocument
-from orderbook_desktop.storage.store.schema import DEPTH_EVENTS, WITNESSES, Document
+from orderbook_desktop.storage.store.schema import DEPTH_EVENTS, Document
 from orderbook_desktop.storage.store.segment_documents import StoredIds, is_whole
 
 # Queries have to be bounded on both sides by ids. How many ids a second uses differs by market, so
@@ -313,36 +312,6 @@ class RawEvent(NamedTuple):
         """Return the event that `document` stores."""
         unpack = partial(checked_event, document)
         return cls(int(document["u"]), int(document["received_ns"]), unpack)
-
-
-class NewEvent(NamedTuple):
-    """An event of `stream` that was just stored; the market is empty if that is damaged.
-
-    `unpack` returns the event. It raises `MalformedMessage` if the event is damaged. It is None for
-    an answer of the exchange that was joined to the recorded book, which is known deeper now.
-    """
-
-    stream: Stream
-    unpack: Callable[[], DepthDiff] | None
-
-    @classmethod
-    def of(cls, change: Mapping[str, Any]) -> Self:
-        """Return the event of a change that `watch_events` yields."""
-        document = change["fullDocument"]
-        market = document.get("market")
-        stream = Stream(market if isinstance(market, str) else "", DEPTH)
-        is_event = change["ns"]["coll"] == DEPTH_EVENTS
-        return cls(stream, partial(event_of, document) if is_event else None)
-
-
-def watch_events(database: Database, token: Mapping[str, Any] | None, await_ms: int) -> Any:
-    """Return motor's change stream of new events and of answers that were joined to a book.
-
-    It begins after the change `token`. The server answers within `await_ms`, even without a change.
-    """
-    joined = {"ns.coll": WITNESSES, "fullDocument.joined_id": {"$gt": 0}}
-    new = {"operationType": "insert", "$or": [{"ns.coll": DEPTH_EVENTS}, joined]}
-    return database.watch([{"$match": new}], token, await_ms)
 
 
 def _stored_ids(document: Document) -> StoredIds:

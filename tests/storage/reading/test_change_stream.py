@@ -19,6 +19,8 @@ from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import StreamBroken, StreamConnected, StreamItem
 from orderbook_desktop.core.status import FeedState
 from orderbook_desktop.core.streams import DEPTH, Stream
+from orderbook_desktop.core.trade_coverage import TradeOrigin
+from orderbook_desktop.core.trades import TRADE
 from orderbook_desktop.storage.errors import NewerSchema
 from orderbook_desktop.storage.reading.change_stream import (
     NotRecorded,
@@ -31,8 +33,11 @@ from orderbook_desktop.storage.server.choice import ServerKind, ServerProgram
 from orderbook_desktop.storage.server.server import DatabaseServer
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.packing import DamagedDocument
+from orderbook_desktop.storage.store.trade_documents import batch_document
+from orderbook_desktop.storage.store.trade_writer import TradeWriter
 from orderbook_desktop.system.bounded_queue import BoundedQueue
 from tests.core.reference_book import shown
+from tests.storage.made_trades import asked, sent
 from tests.storage.processes import eventually
 from tests.storage.recording_fixtures import (
     ENDLESS,
@@ -570,3 +575,40 @@ async def test_an_absent_database_is_reported() -> None:
     with pytest.raises(RecordingUnreadable, match="can't be read"):
         await RecordedSnapshots(database).snapshot("BTCUSDT")
     database.close()
+
+
+async def test_new_trades_come_batch_by_batch_beside_the_events(
+    recorder: Recorder, database: Database
+) -> None:
+    streams, tape = RecordedStreams(database), Tape()
+    trades = sent(range(1, 1_201))
+    stream = Stream("BTCUSDT", TRADE)
+    async with aclosing(streams.items(stream)) as items:
+        assert await anext(items) == StreamConnected()
+        started(recorder, tape).diffs(tape.diff())
+        await TradeWriter(database).store([asked(9_000)], TradeOrigin.REPAIR)
+        await TradeWriter(database).store(sent([9_100]), TradeOrigin.IMPORT)
+        for trade in [*trades, *sent([5], market="ETHUSDT")]:
+            recorder.trade_sink(trade.market).received(trade)
+        async with asyncio.timeout(60):
+            # Neither what was repaired nor what was imported: both belong before what is shown.
+            assert [await anext(items) for _ in trades] == trades
+    await streams.close()
+
+
+@pytest.mark.expects_log("a recorded event can't be read")
+async def test_a_damaged_batch_of_trades_is_a_break(database: Database) -> None:
+    await database.prepare()
+    streams = RecordedStreams(database)
+    documents = [batch_document(sent([trade_id])) for trade_id in (1, 2)]
+    async with aclosing(streams.items(Stream("BTCUSDT", TRADE))) as items:
+        assert await anext(items) == StreamConnected()
+        await database.collection("trade_events").insert_many(
+            [documents[0] | {"to_time": 5}, documents[1]]
+        )
+        broken = await anext(items)
+        assert isinstance(broken, StreamBroken)
+        assert broken.cause is GapCause.MALFORMED
+        assert await anext(items) == StreamConnected()
+        assert await anext(items) == sent([2])[0]
+    await streams.close()
