@@ -13,6 +13,7 @@ from orderbook_desktop.core.tape_rows import (
     NEW_ROWS_AT_MOST,
     LiveRows,
     Missing,
+    RecordedCauses,
     SizeFilter,
     Summed,
     Sweep,
@@ -23,6 +24,7 @@ from orderbook_desktop.core.tape_rows import (
 )
 from orderbook_desktop.core.tape_texts import TapeFormat
 from orderbook_desktop.core.time_text import clock_text
+from orderbook_desktop.core.trade_coverage import TradeGap
 from orderbook_desktop.core.units import Scale
 from tests.core.trades_made import FIRST_MS, made_tape, made_trade, random_trades
 
@@ -80,6 +82,15 @@ def test_missing_trades_have_a_row_with_cause_and_length() -> None:
     assert _FORMAT.range_text(gap) == ""
 
 
+def test_the_causes_of_a_recording_are_those_of_its_gaps() -> None:
+    tape = made_tape([made_trade(1), made_trade(5), made_trade(9)])
+    tape.broken(GapCause.TOO_WIDE, "wide", after_id=5)
+    causes = RecordedCauses(tape, [TradeGap(1, 5, 0, 0, GapCause.CRASH, "killed")])
+    rows = rows_of(tape.since(-1), tape.scale, causes)
+    found = [row.why.cause for row in rows if isinstance(row, Missing) and row.why]
+    assert found == [GapCause.CRASH, GapCause.TOO_WIDE]
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_rows_have_every_trade_once(seed: int) -> None:
     trades = [trade for trade in random_trades(400, seed) if trade.trade_id % 97]
@@ -108,7 +119,7 @@ def test_no_sum_goes_over_a_gap_or_another_scale() -> None:
 def test_at_most_so_many_rows_come_at_once() -> None:
     live, tape = LiveRows(), made_tape([made_trade(0, "5", "1")])
     live.follow(tape)
-    assert (len(live.rows), live.newest_id) == (1, 0)
+    assert (live.rows, live.newest_id) == ([live.newest], 0)
     for trade_id in range(1, 951):
         tape.add(made_trade(trade_id, "5", "1", sold=trade_id % 3 == 0))
     live.follow(tape)
