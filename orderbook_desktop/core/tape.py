@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import Final, NamedTuple
 
@@ -237,6 +237,14 @@ class Tape:
         self._prices, self._quantities = array("q"), array("q")
         self._flags = array("b")
         self._arrived = array("q")
+
+
+def tape_of(market: str, trades: Sequence[Trade]) -> Tape:
+    """Return a tape of `trades`."""
+    tape = Tape(market, limit=len(trades) + 1)
+    for trade in trades:
+        tape.add(trade)
+    return tape
 
 
 def _moved(last: LastPrice | None, price: int, exponent: int) -> LastPrice:

@@ -45,6 +45,9 @@ class Period(Struct, frozen=True):
         return now_ms - self.minutes * _MINUTE_MS + 1 if self.minutes else reset_ms
 
 
+SINCE_RESET: Final = Period()
+
+
 class Traded(NamedTuple):
     """What takers bought and sold, in quantity units, and what that cost, in price times those."""
 
@@ -81,6 +84,10 @@ class IdRuns:
             lasts.insert(at, number)
         return True
 
+    def has_hole_after(self, number: int) -> bool:
+        """Return whether ids are missing after `number`, or after the first id if that is later."""
+        return len(self._lasts) - bisect_left(self._lasts, number) > 1
+
 
 class TradedVolume:
     """What was traded at each price from a moment on; each trade counts once.
@@ -104,9 +111,16 @@ class TradedVolume:
         self._step = 1
         self._down: dict[int, list[int]] = {}
         self._up: dict[int, list[int]] = {}
-        # Time, price and size of each trade, in order; the size of what was sold is negative.
-        self._trades: list[tuple[int, int, int]] = []
+        # Time, id, price and size of each trade, in order; the size of what was sold is negative.
+        self._trades: list[tuple[int, int, int, int]] = []
         self._first = 0
+
+    @property
+    def has_holes(self) -> bool:
+        """Whether trades are missing between those that count."""
+        if self._slides and self._first < len(self._trades):
+            return self._ids.has_hole_after(self._trades[self._first][1])
+        return not self._slides and self._ids.has_hole_after(-1)
 
     def follow(self, tape: Tape, from_ms: int) -> None:
         """Count the trades of `tape` from `from_ms` on, and no older ones."""
@@ -130,7 +144,7 @@ class TradedVolume:
             size = -size if trade.is_sold else size
             self._count(price, size, 1)
             if self._slides:
-                insort(self._trades, (trade.event_ms, price, size))
+                insort(self._trades, (trade.event_ms, trade.trade_id, price, size))
 
     def refine(self, scale: Scale) -> None:
         """Count in units that are not coarser than those of `scale`."""
@@ -145,7 +159,10 @@ class TradedVolume:
             for price, sums in self._by_price.items()
         }
         self._prices = [price * finer for price in self._prices]
-        self._trades = [(ms, price * finer, size * smaller) for ms, price, size in self._trades]
+        self._trades = [
+            (ms, trade_id, price * finer, size * smaller)
+            for ms, trade_id, price, size in self._trades
+        ]
         self.scale = wanted
         self._group(self._step * finer)
 
@@ -157,7 +174,7 @@ class TradedVolume:
         for price in gone:
             del self._by_price[price]
         self._prices[start:end] = []
-        self._trades = [one for one in self._trades[self._first :] if one[1] not in gone]
+        self._trades = [one for one in self._trades[self._first :] if one[2] not in gone]
         self._first = 0
         self._group(self._step)
 
@@ -213,7 +230,7 @@ class TradedVolume:
     def _expire(self, from_ms: int) -> None:
         trades = self._trades
         while self._first < len(trades) and trades[self._first][0] < from_ms:
-            _, price, size = trades[self._first]
+            _, _, price, size = trades[self._first]
             self._count(price, size, -1)
             self._first += 1
         if self._first > _EXPIRED:

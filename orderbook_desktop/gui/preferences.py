@@ -228,6 +228,15 @@ class Preferences:
         self._settings.setValue("ladder/large_times", str(value))
 
     @property
+    def volume_period(self) -> str:
+        """Of what time the ladder shows the traded volume, as `Period.text`."""
+        return self._text("ladder/volume_period")
+
+    @volume_period.setter
+    def volume_period(self, value: str) -> None:
+        self._settings.setValue("ladder/volume_period", value)
+
+    @property
     def shows_quote(self) -> bool:
         """Whether sizes and totals are shown in the quote asset."""
         return self._text("window/shows_quote") == "yes"

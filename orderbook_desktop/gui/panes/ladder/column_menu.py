@@ -4,17 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from PySide6.QtGui import QAction, QActionGroup
 from PySide6.QtWidgets import QMenu, QWidget
 
+from orderbook_desktop.core.ladder import Side
+from orderbook_desktop.core.number_format import counted
+from orderbook_desktop.core.traded_volume import Period
 from orderbook_desktop.gui.panes.ladder.layout import Column, ColumnChoice
 
-_NAMES: Final = {Column.PRICE: "Price", Column.SIZE: "Size", Column.TOTAL: "Total"}
+_NAMES: Final = {column: column.value.capitalize() for column in Column}
 Chosen = TypeVar("Chosen")
 
 _TIMES: Final = (0, 5, 10, 20)
+_PERIODS: Final = {
+    Period(): "Since the reset",
+    Period(is_session=True): "Of the session (since 0:00 UTC)",
+    **{
+        Period(minutes=minutes): f"Of the last {counted(minutes, 'minute')}"
+        for minutes in (1, 5, 15, 60)
+    },
+}
+
+
+class VolumeMenu(NamedTuple):
+    """What the menu does with the traded volume: the period now, and what changes it.
+
+    `clear` forgets what was traded above the mid (`Side.ASK`), below it, or (None) all.
+    """
+
+    period: Period
+    choose: Callable[[Period], None]
+    clear: Callable[[Side | None], None]
 
 
 def column_menu(
@@ -23,6 +45,7 @@ def column_menu(
     movable: Sequence[Column],
     choose: Callable[[ColumnChoice], None],
     marking: tuple[int, Callable[[int], None]],
+    volume: VolumeMenu,
 ) -> QMenu:
     """Return the menu; it deletes itself when it is closed.
 
@@ -49,7 +72,26 @@ def column_menu(
         placed = choice.with_price_in_middle(wanted=wanted)
         place.triggered.connect(partial(_call, choose, placed))
     _add_marking(menu, *marking)
+    _add_volume(menu, volume)
     return menu
+
+
+def _add_volume(menu: QMenu, volume: VolumeMenu) -> None:
+    """Add the choices of the columns of what was bought and sold."""
+    traded = menu.addMenu("Bought and sold")
+    group = QActionGroup(menu)
+    for period, text in _PERIODS.items():
+        action = _add_checkable(traded, text, period == volume.period)
+        group.addAction(action)
+        action.triggered.connect(partial(_call, volume.choose, period))
+    traded.addSeparator()
+    for text, side in (
+        ("Clear above the mid", Side.ASK),
+        ("Clear below the mid", Side.BID),
+        ("Clear all, and begin anew", None),
+    ):
+        cleared = traded.addAction(text)
+        cleared.triggered.connect(partial(_call, volume.clear, side))
 
 
 def _add_marking(menu: QMenu, times_now: int, mark: Callable[[int], None]) -> None:

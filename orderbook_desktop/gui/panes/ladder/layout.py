@@ -20,20 +20,26 @@ class Column(Enum):
     PRICE = "price"
     SIZE = "size"
     TOTAL = "total"
+    BOUGHT = "bought"
+    SOLD = "sold"
 
     # Enum's own hash runs in Python, which takes long in each frame.
     __hash__ = object.__hash__
 
 
+# What was traded. A ladder usually has no room for these columns, so they are hidden at first.
+VOLUME_COLUMNS: Final = frozenset({Column.BOUGHT, Column.SOLD})
+
+
 class ColumnChoice(Struct, frozen=True):
     """The columns from left to right, and which of them are hidden. The price is always shown."""
 
-    order: tuple[Column, ...] = (Column.PRICE, Column.SIZE, Column.TOTAL)
-    hidden: frozenset[Column] = frozenset()
+    order: tuple[Column, ...] = tuple(Column)
+    hidden: frozenset[Column] = VOLUME_COLUMNS
 
     @classmethod
     def of_text(cls, text: str) -> Self:
-        """Return the choice that `text` describes; what it doesn't name comes last, shown."""
+        """Return the choice that `text` describes; what it doesn't name comes last, as at first."""
         known = {column.value: column for column in Column}
         names = dict.fromkeys(text.split())
         named = {
@@ -41,6 +47,7 @@ class ColumnChoice(Struct, frozen=True):
         }
         order = (*named, *(column for column in Column if column not in named))
         hidden = {column for column, name in named.items() if name.startswith("-")}
+        hidden |= VOLUME_COLUMNS - named.keys()
         return cls(order, frozenset(hidden - {Column.PRICE}))
 
     @property

@@ -9,9 +9,10 @@ from orderbook_desktop.core.known_depth import AT_LEAST, at_least_text
 from orderbook_desktop.core.ladder import Ladder, LadderSide, Side, build_ladder, cost_side
 from orderbook_desktop.core.ladder_memory import ColumnFormats, LadderMemory
 from orderbook_desktop.core.tape import Direction
+from orderbook_desktop.core.traded_volume import SINCE_RESET, Period
 from orderbook_desktop.gui.panes.axes import scale_top
 from orderbook_desktop.gui.panes.book_frame import BookFrame, message_of
-from orderbook_desktop.gui.panes.ladder.layout import Column, Grid, Span
+from orderbook_desktop.gui.panes.ladder.layout import VOLUME_COLUMNS, Column, Grid, Span
 from orderbook_desktop.gui.panes.ladder.position import (
     AroundSpread,
     EveryStep,
@@ -31,6 +32,7 @@ from orderbook_desktop.gui.panes.ladder.scene import (
     reach_of,
     spread_lines,
 )
+from orderbook_desktop.gui.panes.ladder.volume import LadderVolume
 
 _WORDS: Final = {Direction.UP: ", up", Direction.DOWN: ", down", Direction.NONE: ""}
 
@@ -60,11 +62,15 @@ class LadderModel:
     `large_times` the usual one on (0: none).
     """
 
-    def __init__(self, *, in_quote: bool, stands_still: bool, large_times: int) -> None:
+    def __init__(
+        self, *, in_quote: bool, stands_still: bool, large_times: int, period: Period = SINCE_RESET
+    ) -> None:
         self.frame: BookFrame | None = None
         self.ladder: Ladder | None = None
         self.large_times = large_times
         self.picked: int | None = None
+        self.volume = LadderVolume(period, in_quote=in_quote)
+        self.shows_volume = False
         self._in_quote = in_quote
         self._stands_still = stands_still
         self._step = 1
@@ -102,6 +108,13 @@ class LadderModel:
         ladder = self._build(frame, lines)
         if mark_changes and before is not None:
             self._changed = changed_sizes(before, ladder, self._view(ladder, lines))
+        self.take_trades(frame)
+
+    def take_trades(self, frame: BookFrame) -> None:
+        """Take in a frame of the same book, with newer trades."""
+        self.frame = frame
+        if self.shows_volume:
+            self.volume.follow(frame)
 
     def row_to(self, price: int | None, scene: LadderScene) -> Row | None:
         """Return the row in `scene` that a sum from the spread to `price` ends with, or None."""
@@ -123,6 +136,7 @@ class LadderModel:
     def forget(self) -> None:
         """Show nothing, and treat the next frame as that of another market."""
         self.frame = None
+        self.volume.forget()
 
     def calm_down(self) -> None:
         """Mark no row as changed."""
@@ -137,7 +151,7 @@ class LadderModel:
 
     def set_quote_units(self, wanted: bool, lines: int) -> None:
         """Write sizes and totals in the quote asset, or in the base asset."""
-        self._in_quote = wanted
+        self._in_quote = self.volume.in_quote = wanted
         self._rebuild(lines)
 
     def stand_still(self, wanted: bool, lines: int) -> None:
@@ -236,7 +250,10 @@ class LadderModel:
         )
         if self._builder is None or not self._builder.fits(frame.format, self._step):
             self._builder = SceneBuilder(frame.format, self._step)
-        rows = self._builder.rows(ladder, shown, view, grid, formats, marks)
+        rows = list(self._builder.rows(ladder, shown, view, grid, formats, marks))
+        if not columns.keys().isdisjoint(VOLUME_COLUMNS):
+            volumes = self.volume.texts([row.row for row in rows], ladder, self._step)
+            rows = [row._replace(volume=volume) for row, volume in zip(rows, volumes, strict=True)]
         spread = grid.span(view.spread_line, 2) if view.spread_line is not None else None
         last = last_text(frame.last, frame.format)
         return LadderScene(tuple(rows), spread_lines(ladder, frame.format), spread, columns, last)
@@ -247,8 +264,8 @@ class LadderModel:
         """Return the columns' headings; `advance` returns the width of a text."""
         if self.frame is None or self._formats is None:
             return {column: column.value.capitalize() for column in Column}
-        assets = self.frame.symbol.base, self.frame.symbol.quote
-        return headings(columns, self._formats, assets, advance, in_quote=self._in_quote)
+        symbol, volume = self.frame.symbol, self.volume
+        return headings(columns, self._formats, symbol, volume, advance, in_quote=self._in_quote)
 
     def describe(self, row: Row) -> str:
         """Return the exact values of `row` as text."""
@@ -257,7 +274,8 @@ class LadderModel:
             return ""
         if exact is None:
             price = frame.format.price(row.price, self._step)
-            return f"{price} {frame.symbol.quote}\n{self._nothing_at(row.price)}"
+            lines = [f"{price} {frame.symbol.quote}", self._nothing_at(row.price)]
+            return "\n".join([*lines, *self._traded_at(row)])
         asset = frame.symbol.quote if self._in_quote else frame.symbol.base
         size, total = f"{exact.size} {asset}", f"{exact.total} {asset}"
         edge = None if exact.edge is None else frame.format.price(exact.edge)
@@ -269,7 +287,13 @@ class LadderModel:
         ]
         if exact.times_usual:
             lines.append(f"{exact.times_usual:,} times the usual size")
-        return "\n".join(lines)
+        return "\n".join([*lines, *self._traded_at(row)])
+
+    def _traded_at(self, row: Row) -> list[str]:
+        """Return what was traded at a row, in words, if that is shown and anything was."""
+        if not self.shows_volume or self.ladder is None:
+            return []
+        return [text for text in (self.volume.describe(row, self.ladder, self._step),) if text]
 
     def copied(self) -> str:
         """Return side, price, size and total of the picked row, exact, separated by tabs."""

@@ -143,6 +143,7 @@ class LadderPainter:
 
     def _bars(self, painter: QPainter, scene: LadderScene) -> None:
         columns = scene.columns
+        self._volume_bars(painter, scene)
         for column, tint in ((Column.SIZE, _SIZE_TINT), (Column.TOTAL, _TOTAL_TINT)):
             if column not in columns:
                 continue
@@ -157,6 +158,20 @@ class LadderPainter:
                 start = span.end - length if leftward else span.start
                 colour = self._tints[side, _FRESH_TINT if is_size and row.change else tint]
                 painter.fillRect(start, row.span.start + 1, length, row.span.length - 1, colour)
+
+    def _volume_bars(self, painter: QPainter, scene: LadderScene) -> None:
+        for column, side in ((Column.BOUGHT, Side.BID), (Column.SOLD, Side.ASK)):
+            if column not in scene.columns:
+                continue
+            span, leftward = scene.columns[column], grows_leftward(scene.columns, column)
+            colour = self._tints[side, _SIZE_TINT]
+            for row in scene.rows:
+                volume = row.volume
+                share = volume.bought_share if side is Side.BID else volume.sold_share
+                if share:
+                    length = max(1, round(share * span.length))
+                    start = span.end - length if leftward else span.start
+                    painter.fillRect(start, row.span.start + 1, length, row.span.length - 1, colour)
 
     def _marks(
         self,
@@ -217,6 +232,19 @@ class LadderPainter:
             texts = [row.total for row, _ in sized]
             right = columns[Column.TOTAL].end - PADDING
             self._atlas(self._numbers.font, theme.muted, ratio).draw(painter, texts, right, at)
+
+        for column in (Column.BOUGHT, Column.SOLD):
+            if column in columns:
+                is_bought = column is Column.BOUGHT
+                traded = [
+                    (row.volume.bought if is_bought else row.volume.sold, baseline)
+                    for row, baseline in rows
+                ]
+                traded = [(text, baseline) for text, baseline in traded if text]
+                right = columns[column].end - PADDING
+                self._atlas(self._numbers.font, theme.text, ratio).draw(
+                    painter, [text for text, _ in traded], right, [at for _, at in traded]
+                )
 
     def _atlas(self, font: QFont, colour: QColor, ratio: float) -> GlyphAtlas:
         """Return the glyphs for a device of this pixel ratio, made at their first use."""

@@ -110,6 +110,8 @@ class _Rows(QAbstractTableModel):
             return row.size
         if column is Column.TOTAL:
             return row.total
+        if column is not Column.PRICE:
+            return row.volume.bought if column is Column.BOUGHT else row.volume.sold
         if role == Qt.ItemDataRole.DisplayRole:
             return row.price
         return f"{row.row.side.value if row.row.side else 'no level'} {row.price}"

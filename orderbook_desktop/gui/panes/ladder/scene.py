@@ -16,9 +16,11 @@ from orderbook_desktop.core.number_format import (
     exact_text,
     percent_text,
 )
+from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.core.tape import Direction, LastPrice
 from orderbook_desktop.gui.panes.ladder.layout import Column, Grid, Span
 from orderbook_desktop.gui.panes.ladder.position import Row, SeenRow, View
+from orderbook_desktop.gui.panes.ladder.volume import LadderVolume, VolumeTexts
 
 PADDING: Final = 7
 # More texts than rows come into view within minutes.
@@ -47,6 +49,7 @@ class LadderRow(NamedTuple):
     move: int = 0
     skips: bool = False
     is_large: bool = False
+    volume: VolumeTexts = VolumeTexts()
 
 
 class LastText(NamedTuple):
@@ -228,28 +231,34 @@ def price_heading(quote: str) -> str:
 def headings(
     columns: Mapping[Column, Span],
     formats: ColumnFormats,
-    assets: tuple[str, str],
+    symbol: SymbolInfo,
+    volume: LadderVolume,
     advance: Callable[[str], float],
     *,
     in_quote: bool,
 ) -> dict[Column, str]:
     """Return the columns' headings, which name the unit; without the assets if they don't fit.
 
-    `assets` are base and quote; `advance` returns the width of a text.
+    `advance` returns the width of a text.
     """
-    base, quote = assets
-    asset = quote if in_quote else base
-    full = {
-        Column.PRICE: price_heading(quote),
+    asset = symbol.quote if in_quote else symbol.base
+    full = _headings(formats, volume, price_heading(symbol.quote), asset)
+    if all(advance(full[column]) <= span.length - 2 * PADDING for column, span in columns.items()):
+        return {column: full[column] for column in columns}
+    short = _headings(formats, volume, "Price", "")
+    return {column: short[column] for column in columns}
+
+
+def _headings(
+    formats: ColumnFormats, volume: LadderVolume, price: str, asset: str
+) -> dict[Column, str]:
+    bought, sold = volume.headings(asset)
+    return {
+        Column.PRICE: price,
         Column.SIZE: formats.size.heading("Size", asset),
         Column.TOTAL: formats.total.heading("Total", asset),
-    }
-    if all(advance(full[column]) <= span.length - 2 * PADDING for column, span in columns.items()):
-        return full
-    return {
-        Column.PRICE: "Price",
-        Column.SIZE: formats.size.heading("Size", ""),
-        Column.TOTAL: formats.total.heading("Total", ""),
+        Column.BOUGHT: bought,
+        Column.SOLD: sold,
     }
 
 

@@ -21,11 +21,15 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QPushButton, QToolTip, QWidget
 
+from orderbook_desktop.core.desk import TradePages
+from orderbook_desktop.core.ladder import Side
+from orderbook_desktop.core.traded_volume import Period
 from orderbook_desktop.gui.actions import Action, Command, FocusKeys, Switch
 from orderbook_desktop.gui.number_font import NumberMetrics, number_font
 from orderbook_desktop.gui.panes.book_frame import BookFrame, message_of
-from orderbook_desktop.gui.panes.ladder.column_menu import column_menu
+from orderbook_desktop.gui.panes.ladder.column_menu import VolumeMenu, column_menu
 from orderbook_desktop.gui.panes.ladder.layout import (
+    VOLUME_COLUMNS,
     Column,
     ColumnChoice,
     Grid,
@@ -82,6 +86,7 @@ _TEXT_SIZES: Final = (80, 90, 100, 115, 130, 150, 175, 200)
 _LINE_MARGIN: Final = 4
 # A column has room for this many digits.
 _DIGITS: Final = 12
+_VOLUME_DIGITS: Final = 9
 
 
 class DepthLadder(Pane):
@@ -101,7 +106,9 @@ class DepthLadder(Pane):
             in_quote=preferences.shows_quote,
             stands_still=preferences.ladder_stands_still,
             large_times=preferences.large_times,
+            period=Period.of_text(preferences.volume_period),
         )
+        self.model.shows_volume = self._has_volume
         self._painted: LadderScene | None = None
         self._hovered_at: QPoint | None = None
         self._marked_price: int | None = None
@@ -145,7 +152,7 @@ class DepthLadder(Pane):
         """Show `frame`. If its market is another than before, centre it with no row picked."""
         if frame.has_book_of(self.model.frame):
             # The marks of changes stay as long as ever.
-            self.model.frame = frame
+            self.model.take_trades(frame)
             self.update()
             return
         self.model.set_frame(frame, self._lines, mark_changes=self.highlights_changes)
@@ -178,11 +185,40 @@ class DepthLadder(Pane):
         """Show the columns of `choice`, and remember them."""
         self._choice = choice
         self._preferences.ladder_columns = choice.text
-        self.update()
+        self.model.shows_volume = self._has_volume
+        self._take_least_size()
+        self._follow_volume()
 
     def mark_sizes_from(self, times: int) -> None:
         """Mark the sizes that are at least `times` the usual one (0: none), and remember that."""
         self._preferences.large_times = self.model.large_times = times
+        self.update()
+
+    def set_pages(self, pages: TradePages | None) -> None:
+        """Count older trades from `pages`, too."""
+        self.model.volume.pages = pages
+
+    def count_volume_of(self, period: Period) -> None:
+        """Show the traded volume of `period`, and remember that."""
+        self._preferences.volume_period = period.text
+        self.model.volume.period = period
+        self._follow_volume()
+
+    def clear_volume(self, side: Side | None) -> None:
+        """Forget what was traded above the mid (`Side.ASK`), below it, or (None) all."""
+        if side is None:
+            self.model.volume.reset()
+        elif self.model.ladder is not None:
+            self.model.volume.clear(self.model.ladder, side)
+        self._follow_volume()
+
+    @property
+    def _has_volume(self) -> bool:
+        return not VOLUME_COLUMNS.isdisjoint(self._choice.shown)
+
+    def _follow_volume(self) -> None:
+        if self.model.frame is not None:
+            self.model.take_trades(self.model.frame)
         self.update()
 
     def recentre(self) -> None:
@@ -425,6 +461,7 @@ class DepthLadder(Pane):
             over or self._choice.shown,
             self.set_columns,
             (self._preferences.large_times, self.mark_sizes_from),
+            VolumeMenu(self.model.volume.period, self.count_volume_of, self.clear_volume),
         )
         menu.popup(at or self.mapToGlobal(QPoint(PADDING, self._header_height)))
 
@@ -449,5 +486,10 @@ class DepthLadder(Pane):
         self._painter = LadderPainter(self._theme, QFont(self.font()), self._numbers)
         self._header_height = max(self._line_height, self.fontMetrics().height() + 4) + 4
         self._strip_height = max(self._line_height, self._recentre.sizeHint().height()) + 6
-        digits = round(self._numbers.digit * _DIGITS)
-        self.setMinimumSize(3 * digits + 40, 10 * self._line_height)
+        self._take_least_size()
+
+    def _take_least_size(self) -> None:
+        """Leave the columns the room that they need."""
+        volumes = len(VOLUME_COLUMNS.intersection(self._choice.shown))
+        digits = 3 * _DIGITS + volumes * _VOLUME_DIGITS
+        self.setMinimumSize(round(self._numbers.digit * digits) + 40, 10 * self._line_height)

@@ -9,7 +9,7 @@ from orderbook_desktop.core.desk import TradePage, TradePages
 from orderbook_desktop.core.errors import MalformedMessage
 from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.status import FeedState
-from orderbook_desktop.core.tape import Tape
+from orderbook_desktop.core.tape import Tape, tape_of
 from orderbook_desktop.core.tape_rows import (
     LiveRows,
     RecordedCauses,
@@ -289,7 +289,7 @@ class TapeModel:
             return
         self._is_asking, self._problem = False, page.problem
         if not page.problem:
-            tape = _tape_of(reading.market, page)
+            tape = tape_of(reading.market, page.trades)
             reading.put_older(tape.since(-1), tape.scale, RecordedCauses(tape, page.gaps))
             if reading.end <= lines and self._pages_read < _PAGES_AT_ONCE:
                 self._want_older(reading, lines)
@@ -315,7 +315,7 @@ class TapeModel:
         if reading is not self._reading:
             return
         self._is_asking, self._problem = False, page.problem
-        tape, held = self.tape, _tape_of(reading.market, page)
+        tape, held = self.tape, tape_of(reading.market, page.trades)
         if len(held):
             reading.put_newer(held.since(-1), held.scale, RecordedCauses(held, page.gaps))
         elif tape is not None and not page.problem:
@@ -350,10 +350,3 @@ def _keep_in_view(reading: Reading, lines: int) -> None:
     """Scroll no farther than to the newest row, or to a line below the oldest one."""
     count = len(reading.rows)
     reading.end = max(min(reading.end, count), min(lines - 1, count))
-
-
-def _tape_of(market: str, page: TradePage) -> Tape:
-    tape = Tape(market, limit=len(page.trades) + 1)
-    for trade in page.trades:
-        tape.add(trade)
-    return tape

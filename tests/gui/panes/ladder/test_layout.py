@@ -15,12 +15,12 @@ from orderbook_desktop.gui.panes.ladder.layout import (
     lay_out_lines,
 )
 
-PRICE, SIZE, TOTAL = Column
+PRICE, SIZE, TOTAL, BOUGHT, SOLD = Column
 grids = st.builds(lay_out_lines, st.integers(0, 60), st.integers(100, 2_200), st.integers(12, 40))
 choices = st.builds(
     ColumnChoice,
     st.permutations(list(Column)).map(tuple),
-    st.frozensets(st.sampled_from([SIZE, TOTAL])),
+    st.frozensets(st.sampled_from([SIZE, TOTAL, BOUGHT, SOLD])),
 )
 
 
@@ -110,7 +110,8 @@ def test_a_choice_survives_as_text(choice: ColumnChoice) -> None:
         ("total price", (TOTAL, PRICE, SIZE)),
         ("-price size -total", (PRICE, SIZE)),
         # Columns of another version of the program.
-        ("sold total -bought price size", (TOTAL, PRICE, SIZE)),
+        ("depth total -orders price size", (TOTAL, PRICE, SIZE)),
+        ("sold total -bought price size", (SOLD, TOTAL, PRICE, SIZE)),
         ("total total -- - \x00", (TOTAL, PRICE, SIZE)),
     ],
 )

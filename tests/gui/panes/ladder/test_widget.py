@@ -629,7 +629,7 @@ class TestColumns:
         assert image.pixelColor(size.start + 1, row.span.start + 2) == DARK.panel
 
     def test_only_the_price(self, deep: DepthLadder) -> None:
-        hidden = frozenset({Column.SIZE, Column.TOTAL})
+        hidden = frozenset(Column) - {Column.PRICE}
         deep.set_columns(ColumnChoice(hidden=hidden))
         assert list(scene_of(deep).columns) == [Column.PRICE]
         assert not image_of(deep).isNull()
