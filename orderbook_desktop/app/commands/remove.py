@@ -35,7 +35,7 @@ def run_remove(settings: Settings, typed: str, span: Span, *, yes: bool, as_json
     check_span(span.from_ms, span.to_ms)
 
     def preview(removal: Removal) -> int:
-        if not removal.parts:
+        if removal.is_empty:
             raise NotRecordedThere(symbol, at_that_time=not span.is_all)
         typer.echo(f"This removes {_text(symbol, removal)}, in whole archived minutes.", err=True)
         if span.import_id:
@@ -81,6 +81,7 @@ def as_fields(symbol: str, removal: Removal) -> dict[str, Any]:
         "loose_chunks": len(removal.parts) - removal.with_book,
         "from_ms": begin,
         "to_ms": end,
+        **({"trades": removal.trades.trades} if removal.trades.runs else {}),
     }
 
 
@@ -92,7 +93,11 @@ def _imports_text(removal: Removal, *, in_part: bool) -> str:
 
 
 def _text(symbol: str, removal: Removal) -> str:
-    events = f"{counted(removal.events, 'event')} of {symbol}"
+    what = counted(removal.events, "event")
+    if removal.trades.runs:
+        trades = counted(removal.trades.trades, "trade")
+        what = f"{what} and {trades}" if removal.parts else trades
+    events = f"{what} of {symbol}"
     if removal.span_ms is None:
         return events
     begin, end = removal.span_ms

@@ -22,8 +22,15 @@ from orderbook_desktop.core.foreign_text import plain_text
 from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.time_text import time_text
+from orderbook_desktop.core.trade_coverage import TradeOrigin, TradeRun
 from orderbook_desktop.storage.errors import DatabaseError
 from orderbook_desktop.storage.reading.segment_reader import times_of
+from orderbook_desktop.storage.retention.trade_removal import (
+    REMOVED,
+    TradeRemoval,
+    find_trades,
+    remove_trades,
+)
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.cuts import (
     ChainLink,
@@ -39,8 +46,8 @@ from orderbook_desktop.storage.store.import_journal import (
 )
 from orderbook_desktop.storage.store.packing import pack_chunk
 from orderbook_desktop.storage.store.segment_documents import StoredSegment
+from orderbook_desktop.storage.store.trade_reader import DatabaseTrades
 
-REMOVED: Final = "What followed was removed on request."
 _CHUNKS_A_CUT: Final = 100
 # So much of a given id, and so many imports, are named in a sentence.
 _ID_LENGTH: Final = 40
@@ -79,7 +86,7 @@ class AmbiguousImport(DatabaseError):
 
     market: str
     given: str
-    found: Sequence[StoredSegment]
+    found: Sequence[StoredSegment | TradeRun]
 
     def __str__(self) -> str:
         named = [_named_import(stored) for stored in self.found[:_NAMED_AT_MOST]]
@@ -93,11 +100,21 @@ class AmbiguousImport(DatabaseError):
         )
 
 
-def _named_import(stored: StoredSegment) -> str:
-    segment = stored.segment
-    events = counted(segment.event_count, "event")
-    times = f"{time_text(segment.first_event_ms)} to {time_text(segment.last_event_ms)}"
-    return f"{stored.id} ({events}, {times})"
+def _named_import(stored: StoredSegment | TradeRun) -> str:
+    from_ms, _ = _order_of(stored)
+    if isinstance(stored, TradeRun):
+        what, to_ms = counted(stored.count, "trade"), stored.to_ms
+    else:
+        what = counted(stored.segment.event_count, "event")
+        to_ms = stored.segment.last_event_ms
+    return f"{stored.id} ({what}, {time_text(from_ms)} to {time_text(to_ms)})"
+
+
+def _order_of(stored: StoredSegment | TradeRun) -> tuple[int, str]:
+    """Return from when on an import has something, and its id."""
+    if isinstance(stored, TradeRun):
+        return stored.from_ms, stored.id
+    return stored.segment.first_event_ms, stored.id
 
 
 class Span(Struct, frozen=True):
@@ -142,9 +159,15 @@ class Part(Struct, frozen=True):
 
 
 class Removal(Struct, frozen=True):
-    """What a request removes: parts of segments, and whole runs without a book."""
+    """What a request removes: parts of segments, whole runs without a book, and trades."""
 
     parts: Sequence[Part]
+    trades: TradeRemoval = TradeRemoval()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing goes."""
+        return not self.parts and not self.trades.runs
 
     @property
     def events(self) -> int:
@@ -153,9 +176,11 @@ class Removal(Struct, frozen=True):
 
     @property
     def imports(self) -> list[str]:
-        """The ids of the imported runs of which something goes, in order of their times."""
+        """The ids of the imports of which something goes, in order of their times."""
         stored = [part.segment.stored for part in self.parts if part.segment.stored.is_imported]
-        return [segment.id for segment in sorted(stored, key=lambda one: one.segment.first_id)]
+        runs = [one.run for one in self.trades.runs if one.run.origin is TradeOrigin.IMPORT]
+        imports: list[StoredSegment | TradeRun] = [*stored, *runs]
+        return [one.id for one in sorted(imports, key=_order_of)]
 
     @property
     def with_book(self) -> int:
@@ -166,6 +191,8 @@ class Removal(Struct, frozen=True):
     def span_ms(self) -> tuple[int, int] | None:
         """The first and the last time of what goes; None if nothing does."""
         times = [(link.from_ms, link.to_ms) for part in self.parts for link in part.gone]
+        if self.trades.span_ms is not None:
+            times.append(self.trades.span_ms)
         if not times:
             return None
         return min(begin for begin, _ in times), max(end for _, end in times)
@@ -176,12 +203,23 @@ async def find_removal(database: Database, span: Span) -> Removal:
 
     Raises `StillRecorded`, `NoSuchImport`, `AmbiguousImport`, and PyMongo's errors.
     """
-    cutter, parts = SegmentCutter(database), list[Part]()
     found = await cuttable_segments(database)
     mine = [segment for segment in found if segment.stored.segment.market == span.market]
+    run_id: str | None = None
     if span.import_id:
-        mine = [_meant(mine, span)]
-    for segment in mine:
+        meant = await _meant(database, mine, span)
+        mine = [segment for segment in mine if segment.stored is meant]
+        run_id = meant.id
+    trades = await find_trades(database, span.market, span.from_ms, span.to_ms, run_id)
+    if not trades.is_settled:
+        raise StillRecorded(span.market)
+    return Removal(await _parts(database, mine, span), trades)
+
+
+async def _parts(database: Database, segments: Iterable[CutSegment], span: Span) -> list[Part]:
+    """Return what `span` removes of `segments`. Raises `StillRecorded`."""
+    cutter, parts = SegmentCutter(database), list[Part]()
+    for segment in segments:
         stored = segment.stored
         reaches_ms = stored.segment.last_event_ms
         is_met = span.meets(stored.segment.first_event_ms, reaches_ms)
@@ -196,27 +234,26 @@ async def find_removal(database: Database, span: Span) -> Removal:
         met = [at for at, link in enumerate(links) if span.meets(link.from_ms, link.to_ms)]
         if met or (is_met and not links):
             parts.append(Part(segment, links, met[0] if met else 0, met[-1] + 1 if met else 0))
-    return Removal(parts)
+    return parts
 
 
-def _meant(segments: Iterable[CutSegment], span: Span) -> CutSegment:
+async def _meant(
+    database: Database, segments: Iterable[CutSegment], span: Span
+) -> StoredSegment | TradeRun:
     """Return the import that `span` means. Raises `NoSuchImport` and `AmbiguousImport`."""
-    found = {
-        segment.stored.id: segment
-        for segment in segments
-        if segment.stored.is_imported and segment.stored.id.startswith(span.import_id)
-    }
+    runs = await DatabaseTrades(database).runs(span.market)
+    imports: list[StoredSegment | TradeRun] = [
+        *(segment.stored for segment in segments if segment.stored.is_imported),
+        *(run for run in runs if run.origin is TradeOrigin.IMPORT and run.count),
+    ]
+    found = {one.id: one for one in imports if one.id.startswith(span.import_id)}
     if span.import_id in found:
         return found[span.import_id]
-    stored = sorted(
-        (segment.stored for segment in found.values()),
-        key=lambda stored: (stored.segment.first_event_ms, stored.id),
-    )
-    if not stored:
+    if not found:
         raise NoSuchImport(span.market, span.import_id)
-    if len(stored) > 1:
-        raise AmbiguousImport(span.market, span.import_id, stored)
-    return found[stored[0].id]
+    if len(found) > 1:
+        raise AmbiguousImport(span.market, span.import_id, sorted(found.values(), key=_order_of))
+    return next(iter(found.values()))
 
 
 def _is_within(span: Span, stored: StoredSegment) -> bool:
@@ -233,6 +270,8 @@ async def remove(database: Database, span: Span) -> Removal:
     standing = await _Standing.of(database, span.market)
     for part in removal.parts:
         await _remove_part(database, part, standing)
+    if removal.trades.runs:
+        await remove_trades(database, span.market, removal.trades)
     return removal
 
 

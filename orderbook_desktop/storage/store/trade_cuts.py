@@ -164,7 +164,8 @@ async def finish_cuts(database: Database, market: str) -> None:
                     await database.collection(TRADE_CHUNKS).delete_one({"_id": part.key})
             if not await runs.finish_cut(one):
                 continue
-        if not one.run.count and not one.is_running and not one.to_archive:
+        is_over = one.cut_from is not None or not one.to_archive
+        if not one.run.count and not one.is_running and is_over:
             await runs.remove([one.id])
 
 

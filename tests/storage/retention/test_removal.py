@@ -10,7 +10,6 @@ from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.retention import removal
 from orderbook_desktop.storage.retention.removal import (
-    REMOVED,
     AmbiguousImport,
     NoSuchImport,
     Span,
@@ -18,6 +17,7 @@ from orderbook_desktop.storage.retention.removal import (
     find_removal,
     remove,
 )
+from orderbook_desktop.storage.retention.trade_removal import REMOVED
 from orderbook_desktop.storage.store.cuts import CutSegment, cuttable_segments
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.schema import IMPORT
