@@ -93,11 +93,14 @@ class RepairProgress(Struct, frozen=True):
     missing: int
     repaired: int
 
+    @property
+    def percent(self) -> int:
+        """How much is done, rounded down."""
+        return 100 * self.repaired // self.missing if self.missing else 100
+
     def text(self, symbol: str) -> str:
         """Return the progress in words, such as "repairing 20,000 trades of BTC/USDT, 35 %"."""
-        count = counted(self.missing, "trade")
-        percent = 100 * self.repaired // self.missing if self.missing else 100
-        return f"repairing {count} of {symbol}, {percent} %"
+        return f"repairing {counted(self.missing, 'trade')} of {symbol}, {self.percent} %"
 
 
 class RecordingStatus(Struct, frozen=True):

@@ -135,7 +135,9 @@ class MarketSession:
         """A value that changes where trades may be missing; None: they are not recorded now."""
         if self.trades is None or not self.recording or self.paused:
             return None
-        return self.trades.holes, self.trades.last is not None
+        # The recorder has losses of its own: what did not fit into memory.
+        gaps = self._parts.recorder.trade_sink(self.market).counts.gaps
+        return self.trades.holes, gaps, self.trades.last is not None
 
     @property
     def recording_status(self) -> RecordingStatus:
@@ -265,6 +267,14 @@ class MarketSession:
         else:
             self.live.detach()
             self.sink.broken(cause, detail)
+        if self.trades is None:
+            return
+        trade_sink = self._parts.recorder.trade_sink(self.market)
+        if wanted:
+            self.trades.attach(trade_sink)
+        else:
+            self.trades.detach()
+            trade_sink.broken(cause, detail)
 
     def _problem(self) -> str:
         if self.live.status.state is FeedState.NOT_TRADED:

@@ -55,12 +55,16 @@ def _state_words(recording: RecordingStatus) -> str:
     is_new = not recording.counts.events and not recording.counts.gaps and not recording.waiting
     if recording.state is RecordingState.RECONNECTING and is_new:
         return "connecting"
+    if recording.repair is not None and recording.state is RecordingState.RECORDING:
+        return f"{recording.state.value}, repairing {recording.repair.percent} %"
     return recording.state.value
 
 
 def _state_tip(recording: RecordingStatus) -> str:
     if recording.recorded_by:
         return f"Recorded by {recording.recorded_by}; it is followed until that recording ends."
+    if recording.repair is not None and not recording.problem:
+        return f"Recording, and {recording.repair.text(recording.symbol)}."
     return recording.problem or _state_words(recording).capitalize() + "."
 
 

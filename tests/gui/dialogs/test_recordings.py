@@ -14,7 +14,12 @@ from pytestqt.qtbot import QtBot
 
 from orderbook_desktop.core.desk import Connections
 from orderbook_desktop.core.recorded_gaps import NOT_READ, RecordedGaps
-from orderbook_desktop.core.recording_status import RecordingCounts, RecordingState, RecordingStatus
+from orderbook_desktop.core.recording_status import (
+    RecordingCounts,
+    RecordingState,
+    RecordingStatus,
+    RepairProgress,
+)
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.timeline import Gap
 from orderbook_desktop.gui.dialogs.question import Question
@@ -127,6 +132,18 @@ def test_until_the_first_event_the_state_is_connecting(
     show(manager, desk, replace(AWAY, counts=RecordingCounts()), lost)
     model = manager.model
     assert [texts(model, row)[1] for row in range(2)] == ["↻ connecting", "↻ reconnecting"]
+
+
+def test_the_repair_of_missing_trades_is_seen(manager: RecordingManager, desk: FakeDesk) -> None:
+    repair = RepairProgress(20_000, 7_000)
+    show(manager, desk, replace(BUSY, repair=repair), replace(AWAY, repair=repair))
+    model = manager.model
+    # What keeps a recording from going on counts more.
+    assert [texts(model, row)[1] for row in range(2)] == [
+        *("● recording, repairing 35 %", "↻ reconnecting")
+    ]
+    tips = [model.index(row, 1).data(Qt.ItemDataRole.ToolTipRole) for row in range(2)]
+    assert tips == ["Recording, and repairing 20,000 trades of BTC/USDT, 35 %.", "No network."]
 
 
 def test_the_worst_come_first_and_headings_sort(manager: RecordingManager, desk: FakeDesk) -> None:
