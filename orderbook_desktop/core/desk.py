@@ -201,6 +201,11 @@ class Desk(Protocol):
         ...
 
     @property
+    def trade_pages(self) -> TradePages | None:
+        """The recorded trades of all markets; None: there are none to be had."""
+        ...
+
+    @property
     def notices(self) -> Sequence[Notice]:
         """What the person should know now, the most important first."""
         ...

@@ -9,7 +9,14 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from orderbook_desktop.core.desk import Connections, NextAttempt, Notice, NoticeAction, NoticeLevel
+from orderbook_desktop.core.desk import (
+    Connections,
+    NextAttempt,
+    Notice,
+    NoticeAction,
+    NoticeLevel,
+    TradePages,
+)
 from orderbook_desktop.core.foreign_text import plain_text
 from orderbook_desktop.core.library import unlisted
 from orderbook_desktop.core.number_format import counted
@@ -116,6 +123,11 @@ class LiveDesk:
     def recorded_gaps(self, symbol: str) -> RecordedGaps | None:
         """Return the gaps of the recording of `symbol` (see `Desk`)."""
         return self.program.gaps_of(split_symbol(symbol)[1])
+
+    @property
+    def trade_pages(self) -> TradePages:
+        """The recorded trades (see `Desk`)."""
+        return self.program.trade_pages
 
     @property
     def recordings(self) -> Sequence[RecordingStatus]:

@@ -20,6 +20,7 @@ from orderbook_desktop.desk.notices import NoticeBoard, ProgramWatch
 from orderbook_desktop.desk.recording_set import RecordingSet
 from orderbook_desktop.desk.settings import DESK_TIMES, DeskSettings, DeskTimes
 from orderbook_desktop.desk.symbol_list import SymbolList
+from orderbook_desktop.desk.trade_pages import AskedTrades
 from orderbook_desktop.engine.engine import Engine
 from orderbook_desktop.system.tasks import Jobs
 
@@ -84,6 +85,7 @@ class Program:
         # The tasks of the program, and the tasks of the present engine.
         self._changes = Jobs(self.report_bug)
         self._jobs = Jobs(self.report_bug)
+        self.trade_pages = AskedTrades(lambda: self.engine.trade_history, self._jobs)
         self._demo_exchange: DemoExchange | None = None
         self._changing_market = False
         self._has_engine = True

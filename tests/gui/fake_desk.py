@@ -12,7 +12,14 @@ from msgspec.structs import replace
 
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.checkpoint import BookImage, image_of
-from orderbook_desktop.core.desk import Connections, NextAttempt, Notice, NoticeAction, NoticeLevel
+from orderbook_desktop.core.desk import (
+    Connections,
+    NextAttempt,
+    Notice,
+    NoticeAction,
+    NoticeLevel,
+    TradePages,
+)
 from orderbook_desktop.core.events import answered, decode_diff, decode_snapshot
 from orderbook_desktop.core.recorded_gaps import RecordedGaps
 from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
@@ -203,6 +210,7 @@ class FakeDesk:
         self.gaps: dict[str, RecordedGaps] = {}
         self.here_too: tuple[str, ...] = ()
         self.connections = Connections()
+        self.trade_pages: TradePages | None = None
         self.changed: Callable[[], None] | None = None
 
     def call_on_change(self, changed: Callable[[], None] | None) -> None:

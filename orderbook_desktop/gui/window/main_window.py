@@ -232,6 +232,7 @@ class MainWindow(QMainWindow):
         self.top_bar.commanded.connect(bridge.look)
         self.top_bar.left.connect(self._focus_first_pane)
         for pane in self.panes:
+            pane.set_pages(self._desk.trade_pages)
             self.top_bar.grouping_box.step_changed.connect(pane.set_step)
             self.themes.changed.connect(pane.set_theme)
             for other in self.panes:
