@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, TypeVar
@@ -56,13 +57,16 @@ class LeftOut(Struct):
 class FileNotes(Struct):
     """What a person should know about the files of an import; filled while they are read.
 
-    Each field is by path: where a file is broken, which lines were left out, and the unit of its
-    times where that is not the usual one.
+    By path: where a file is broken, which lines were left out, how many lines of which streams
+    were left out, and the unit of its times where that is not the usual one. By market: how many
+    single trades were taken, where aggregated ones are made of them.
     """
 
     breaks: dict[Path, list[str]] = field(default_factory=dict)
     left_out: dict[Path, LeftOut] = field(default_factory=dict)
+    streams: dict[Path, Counter[str]] = field(default_factory=dict)
     units: dict[Path, str] = field(default_factory=dict)
+    single_trades: dict[str, int] = field(default_factory=dict)
 
     def note_break(self, path: Path, line: int, reason: str) -> str:
         """Note that `path` is broken; return that as a sentence."""
@@ -76,6 +80,10 @@ class FileNotes(Struct):
         """Note that a line of `path` is left out."""
         known = self.left_out.setdefault(path, LeftOut(0, line, what))
         known.count += 1
+
+    def leave_out_of_stream(self, path: Path, stream: str) -> None:
+        """Note that a line of a stream is left out, such as one of `bookTicker`."""
+        self.streams.setdefault(path, Counter())[stream] += 1
 
 
 class UnusableFile(KnownError):

@@ -73,6 +73,7 @@ class _Message(msgspec.Struct):
     e: str = ""
     s: str = ""
     symbol: str = ""
+    X: Any = None
     u: int = 0
     lastUpdateId: int | None = None  # noqa: N815 (the exchange's name)
 
@@ -178,6 +179,9 @@ def line_of(number: int, recv_ns: int, text: bytes) -> CaptureLine | None:
         return None
     if not stream:
         raise LeftOut
+    if inner.e == "trade" and inner.X:
+        # Only the futures market says what a trade is of.
+        raise OtherMarket("futures", payload)
     if inner.e != "depthUpdate":
         return CaptureLine(number, recv_ns, stream, market, payload, frame, inner.u)
     spelt, diff = _diff_or_malformed(payload, market, is_spelt_so=inner.s == market)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
+import msgspec
 from msgspec import Struct, field
 
 from orderbook_desktop.core.errors import MalformedMessage
@@ -30,8 +31,10 @@ from orderbook_desktop.core.received import (
     in_order_of_time,
 )
 from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.core.trades import Trade, decode_trade
 from orderbook_desktop.formats.capture_lines import CaptureUnreadable, read_lines
-from orderbook_desktop.formats.capture_messages import CaptureLine
+from orderbook_desktop.formats.capture_messages import UNREADABLE, CaptureLine, short_reason
+from orderbook_desktop.formats.single_trades import AGGREGATED, TRADE, SingleTrades
 
 _LINES_SURVEYED: Final = 20_000
 _PRICES_REMEMBERED: Final = 1_000
@@ -147,24 +150,71 @@ def is_captured(line: bytes) -> bool:
     return _looks_like_line(line) is not None
 
 
+class _Single(Struct, frozen=True):
+    """An event of a single trade, which may be a part of an aggregated one."""
+
+    path: Path
+    line: CaptureLine
+
+
 def captured_messages(
     paths: Sequence[Path], notes: FileNotes | None = None
 ) -> Iterator[Received | Broken]:
-    """Iterate over diffs and snapshots of the captures at `paths`, in the order of time.
+    """Iterate over diffs, snapshots and trades of the captures at `paths`, in the order of time.
 
     Where a market's diffs were collected at two speeds, the faster ones are taken. No file may
     have only the slower ones, as a time would be missing. A snapshot that does not name its market
-    is that of the market with the nearest update ids. `notes` gets the lines that are left out,
-    and the places where a file is broken. Raises `UnusableFile` with the number of the line.
+    is that of the market with the nearest update ids. Where a market's aggregated trades were not
+    collected, they are made of its single ones. `notes` gets the lines and streams that are left
+    out, and the places where a file is broken. Raises `UnusableFile` with the number of the line.
     """
     notes = FileNotes() if notes is None else notes
     surveys: dict[str, MarketSurvey] = {}
     for path in paths:
         _survey(path, surveys)
-    speeds = {
-        market: survey.diff_streams[-1] for market, survey in surveys.items() if survey.diff_streams
-    }
-    yield from in_order_of_time(_messages(path, surveys, speeds, notes) for path in paths)
+    choice = _Choice(surveys)
+    singles: dict[str, SingleTrades] = {}
+    for item in in_order_of_time(_messages(path, surveys, choice, notes) for path in paths):
+        if not isinstance(item, _Single):
+            yield item
+            continue
+        line = item.line
+        trades = singles.setdefault(line.market, SingleTrades(line.market))
+        try:
+            for trade in trades.take(line.payload, line.recv_ns):
+                yield Received(trade.received_ns, trade)
+        except UNREADABLE as error:
+            notes.leave_out(item.path, line.number, _unreadable_trade(line, error))
+    for market, trades in singles.items():
+        for trade in trades.end():
+            yield Received(trade.received_ns, trade)
+        notes.single_trades[market] = trades.count
+
+
+class _Choice:
+    """Which streams of each market are taken: of diffs the faster ones, of trades aggregated ones.
+
+    `surveys` are of the first lines of all files. A stream that appears only later is taken if
+    there is no other one of its kind.
+    """
+
+    def __init__(self, surveys: Mapping[str, MarketSurvey]) -> None:
+        self._diffs = {
+            market: survey.diff_streams[-1]
+            for market, survey in surveys.items()
+            if survey.diff_streams
+        }
+        self._trades: dict[str, str] = {}
+        for market, survey in surveys.items():
+            for kind in (AGGREGATED, TRADE):
+                if f"{market.lower()}@{kind}" in survey.streams:
+                    self._trades.setdefault(market, kind)
+
+    def has(self, line: CaptureLine) -> bool:
+        """Whether the stream of `line`, which is of diffs or trades, is taken."""
+        if line.diff is not None:
+            return self._diffs.setdefault(line.market, line.stream) == line.stream
+        return self._trades.setdefault(line.market, _kind(line)) == _kind(line)
 
 
 def _survey(path: Path, surveys: dict[str, MarketSurvey]) -> None:
@@ -183,8 +233,8 @@ def _lines(path: Path, notes: FileNotes) -> Iterator[CaptureLine]:
 
 
 def _messages(
-    path: Path, surveys: dict[str, MarketSurvey], speeds: dict[str, str], notes: FileNotes
-) -> Iterator[tuple[Time, Received | Broken]]:
+    path: Path, surveys: dict[str, MarketSurvey], choice: _Choice, notes: FileNotes
+) -> Iterator[tuple[Time, Received | Broken | _Single]]:
     """Iterate over the messages of one file, and keep the surveys up to date."""
     taken: set[str] = set()
     passed_over: dict[str, int] = {}
@@ -197,16 +247,18 @@ def _messages(
         survey = surveys.get(line.market)
         if survey is not None and line.update_id:
             survey.update_id = line.update_id
-        try:
-            received = _received(line, surveys, speeds)
-        except MalformedMessage as error:
-            reason = f"is not a message of the exchange ({error.reason})"
-            raise UnusableFile(path, reason, line.number) from error
-        if line.diff is not None and received is None:
-            passed_over.setdefault(line.market, line.number)
-        elif line.diff is not None:
+        is_taken = line.snapshot is not None or (
+            (line.diff is not None or _kind(line) in (TRADE, AGGREGATED)) and choice.has(line)
+        )
+        if line.diff is not None and is_taken:
             taken.add(line.market)
-        if received is not None:
+        elif line.diff is not None:
+            passed_over.setdefault(line.market, line.number)
+        if not is_taken:
+            notes.leave_out_of_stream(path, _kind(line))
+        elif _kind(line) == TRADE:
+            yield (line.recv_ns,), _Single(path, line)
+        elif (received := _received(path, line, surveys, notes)) is not None:
             yield (line.recv_ns,), received
     for market, number in passed_over.items():
         if market not in taken:
@@ -214,6 +266,11 @@ def _messages(
             raise UnusableFile(path, reason, number)
     if malformed is not None and not taken:
         raise UnusableFile(path, malformed.malformed, malformed.number)
+
+
+def _kind(line: CaptureLine) -> str:
+    """Return what a line's stream is of, such as `depth@100ms`; empty if it has no stream."""
+    return line.stream.partition("@")[2]
 
 
 def _broken(line: CaptureLine, taken: set[str]) -> Broken:
@@ -225,15 +282,40 @@ def _broken(line: CaptureLine, taken: set[str]) -> Broken:
 
 
 def _received(
-    line: CaptureLine, surveys: dict[str, MarketSurvey], speeds: dict[str, str]
+    path: Path, line: CaptureLine, surveys: dict[str, MarketSurvey], notes: FileNotes
 ) -> Received | None:
-    """Return the message of `line`; None where it is neither a diff nor a snapshot to import."""
-    if line.snapshot is not None and surveys:
-        market = market_of(line, surveys)
-        snapshot = decode_snapshot(line.payload, market, received_ns=line.recv_ns)
-        message: DepthDiff | DepthSnapshot = answered(snapshot)
-    elif line.diff is not None and speeds.setdefault(line.market, line.stream) == line.stream:
-        message = decode_diff(line.payload, line.recv_ns)
-    else:
-        return None
+    """Return the message of `line`; None if it is a snapshot of no market, or no trade."""
+    message: DepthDiff | DepthSnapshot | Trade
+    try:
+        if line.snapshot is not None:
+            if not surveys:
+                return None
+            market = market_of(line, surveys)
+            snapshot = decode_snapshot(line.payload, market, received_ns=line.recv_ns)
+            message = answered(snapshot)
+        elif line.diff is not None:
+            message = decode_diff(line.payload, line.recv_ns)
+        else:
+            message = _trade(line)
+    except MalformedMessage as error:
+        if line.diff is None and line.snapshot is None:
+            # It is missing, and the ids say so.
+            notes.leave_out(path, line.number, _unreadable_trade(line, error))
+            return None
+        reason = f"is not a message of the exchange ({error.reason})"
+        raise UnusableFile(path, reason, line.number) from error
     return Received(line.recv_ns, message)
+
+
+def _trade(line: CaptureLine) -> Trade:
+    """Return an aggregated trade, with its market as the exchange spells it."""
+    trade = decode_trade(line.payload, line.recv_ns)
+    if trade.market == line.market:
+        return trade
+    fields = msgspec.json.decode(line.payload, type=dict[str, msgspec.Raw])
+    market = msgspec.Raw(msgspec.json.encode(line.market))
+    return decode_trade(msgspec.json.encode({**fields, "s": market}), line.recv_ns)
+
+
+def _unreadable_trade(line: CaptureLine, error: Exception) -> str:
+    return f"is a trade of {line.market} that can't be read ({short_reason(error)})"

@@ -1,26 +1,42 @@
-"""Depth messages of captures: in order, at one speed, of the right market."""
+"""Messages of captures: books in order, at one speed, of the right market, and trades."""
 
 from __future__ import annotations
 
 import functools
 import gzip
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, decode_diff
 from orderbook_desktop.core.received import Broken, FileNotes, Received, UnusableFile
 from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.core.trades import Trade
 from orderbook_desktop.exchange.local.synthetic import write_capture
 from orderbook_desktop.formats import capture_lines
 from orderbook_desktop.formats.capture_reader import captured_messages, is_captured
 from orderbook_desktop.formats.lines import FileLines
 
+_MS = 1_723_161_255_000
+
 
 def collected(paths: list[Path]) -> list[Received]:
-    """What is in files that are not broken."""
-    return [one for one in captured_messages(paths) if isinstance(one, Received)]
+    """The diffs and snapshots in files that are not broken."""
+    return list(_books(captured_messages(paths)))
+
+
+def _books(messages: Iterable[Received | Broken]) -> Iterator[Received]:
+    for one in messages:
+        if isinstance(one, Received) and not isinstance(one.message, Trade):
+            yield one
+
+
+def traded(*paths: Path, notes: FileNotes | None = None) -> list[Trade]:
+    received = (one for one in captured_messages(paths, notes) if isinstance(one, Received))
+    return [one.message for one in received if isinstance(one.message, Trade)]
 
 
 def lines_of(path: Path) -> list[bytes]:
@@ -215,13 +231,104 @@ def test_a_file_cut_off_in_its_gzip_data(tmp_path: Path) -> None:
     whole = collected([path])
     path.write_bytes(path.read_bytes()[:-2000])
     notes = FileNotes()
-    *messages, broken = captured_messages([path], notes)
+    found = list(captured_messages([path], notes))
+    messages = list(_books(found))
+    (broken,) = (one for one in found if isinstance(one, Broken))
     assert messages == whole[: len(messages)]
     assert len(messages) > len(whole) // 2
     assert isinstance(broken, Broken)
     assert broken.markets == {"BTCUSDT"}
     assert "the gzip data are cut off" in broken.detail
     assert notes.breaks[path] == [broken.detail]
+
+
+def _line(stream: str, received_ns: int, fields: dict[str, object]) -> str:
+    return f"{received_ns} {json.dumps({'stream': stream, 'data': fields})}\n"
+
+
+def _single(trade_id: int, received_ns: int = 0, **others: object) -> str:
+    fields: dict[str, object] = {
+        "e": "trade",
+        "E": _MS + 1,
+        "s": "BTCUSDT",
+        "t": trade_id,
+        "p": "10.10000000",
+    }
+    fields |= {"q": "0.10000000", "T": _MS, "m": True, "M": True, **others}
+    return _line("btcusdt@trade", received_ns or _MS * 10**6 + trade_id, fields)
+
+
+def _aggregated(trade_id: int, received_ns: int = 0, **others: object) -> str:
+    fields: dict[str, object] = {
+        "e": "aggTrade",
+        "E": _MS + 1,
+        "s": "BTCUSDT",
+        "a": trade_id,
+        "p": "10.10000000",
+    }
+    parts = {"f": trade_id * 2, "l": trade_id * 2 + 1, "T": _MS, "m": True, "M": True}
+    fields |= {"q": "0.10000000", **parts, **others}
+    return _line("btcusdt@aggTrade", received_ns or _MS * 10**6 + trade_id, fields)
+
+
+def _written(path: Path, *lines: str) -> Path:
+    path.write_text("".join(lines))
+    return path
+
+
+def test_aggregated_trades_are_taken_as_they_were_sent(tmp_path: Path) -> None:
+    first, odd = _aggregated(5), _aggregated(6, s="btcusdt", T=_MS * 1_000 + 7)
+    bare = f"{_MS}000000 " + json.dumps(json.loads(_aggregated(7).partition(" ")[2])["data"]) + "\n"
+    notes = FileNotes()
+    trades = traded(_written(tmp_path / "c", first, odd, bare), notes=notes)
+    assert [trade.trade_id for trade in trades] == [5, 6, 7]
+    assert trades[0].payload == json.dumps(json.loads(first.partition(" ")[2])["data"]).encode()
+    assert trades[0].received_ns == _MS * 10**6 + 5
+    assert (trades[1].market, trades[1].event_us) == ("BTCUSDT", _MS * 1_000 + 7)
+    assert (notes.left_out, notes.streams, notes.single_trades) == ({}, {}, {})
+
+
+def test_single_trades_become_aggregated_ones_of_one_order_each(tmp_path: Path) -> None:
+    order = [_single(8), _single(9, q="0.20000000"), _single(10, p="10.20000000")]
+    notes = FileNotes()
+    # Two collectors received them: twice, and one of them late. The trades 12 and 13 are missing.
+    lines = [_single(7, T=_MS - 1), order[1], *order, order[0], _single(14)]
+    trades = traded(_written(tmp_path / "c", *lines), notes=notes)
+    parts = [(trade.trade_id, trade.first_part, trade.last_part) for trade in trades]
+    assert parts == [(7, 7, 7), (8, 8, 9), (9, 10, 10), (13, 14, 14)]
+    assert (trades[1].quantity, trades[1].is_sold) == ("0.30000000", True)
+    assert trades[1].received_ns == _MS * 10**6 + 9
+    assert json.loads(trades[1].payload)["e"] == "aggTrade"
+    assert notes.single_trades == {"BTCUSDT": 5}
+
+
+def test_what_is_neither_book_nor_trade_is_counted_by_its_stream(tmp_path: Path) -> None:
+    ticker = _line("btcusdt@bookTicker", _MS * 10**6, {"u": 1, "s": "BTCUSDT", "b": "1", "B": "2"})
+    kline = _line("btcusdt@kline_1m", _MS * 10**6, {"e": "kline", "E": _MS, "s": "BTCUSDT"})
+    notes = FileNotes()
+    lines = [ticker, _single(3), ticker, kline, _aggregated(5), ticker]
+    path = _written(tmp_path / "c", *lines)
+    assert [trade.trade_id for trade in traded(path, notes=notes)] == [5]
+    assert notes.streams == {path: {"bookTicker": 3, "kline_1m": 1, "trade": 1}}
+    assert notes.single_trades == {}
+
+
+@pytest.mark.parametrize("bad", [{"p": "1e5"}, {"q": None}, {"T": "soon"}, {"m": 1}])
+def test_a_trade_that_cannot_be_read_is_left_out_by_its_line(
+    tmp_path: Path, bad: dict[str, Any]
+) -> None:
+    for make in (_aggregated, _single):
+        notes = FileNotes()
+        path = _written(tmp_path / "c", make(5), make(6, **bad), make(7, T=_MS + 9))
+        assert [trade.trade_id for trade in traded(path, notes=notes)] in ([5, 7], [5, 6])
+        assert (notes.left_out[path].count, notes.left_out[path].line) == (1, 2)
+        assert "is a trade of BTCUSDT that can't be read" in notes.left_out[path].what
+
+
+def test_a_trade_of_the_futures_market_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnusableFile, match="is of the futures market") as raised:
+        traded(_written(tmp_path / "c", _aggregated(5), _single(6, X="MARKET")))
+    assert raised.value.line == 2
 
 
 def test_its_first_line_tells_the_format() -> None:

@@ -24,7 +24,6 @@ from orderbook_desktop.exchange.local.source import (
     Publish,
     StreamEvent,
 )
-from orderbook_desktop.exchange.local.trades import AGGREGATED, TRADE, TradeAggregator
 from orderbook_desktop.formats.capture_lines import read_lines
 from orderbook_desktop.formats.capture_messages import CaptureLine, diff_payload
 from orderbook_desktop.formats.capture_reader import (
@@ -32,6 +31,7 @@ from orderbook_desktop.formats.capture_reader import (
     market_of,
     survey_capture,
 )
+from orderbook_desktop.formats.single_trades import AGGREGATED, TRADE, TradeAggregator
 
 _log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from orderbook_desktop.exchange.local.source import StreamEvent
-from orderbook_desktop.exchange.local.trades import AGGREGATED
+from orderbook_desktop.formats.single_trades import AGGREGATED
 
 REST_PREFIX: Final = "/api/v3/"
 REST_PATHS: Final = ("ping", "time", "exchangeInfo", "depth", "ticker/24hr", "aggTrades")

@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from orderbook_desktop.exchange.local.source import LocalBook, TextLevel
 from orderbook_desktop.exchange.local.synthetic_listing import MarketSpec
-from orderbook_desktop.exchange.local.trades import AGGREGATED, TRADE, AggregatedTrade
+from orderbook_desktop.formats.single_trades import AGGREGATED, TRADE, AggregatedTrade
 
 STEP_MS: Final = 100
 _STEPS_PER_SECOND: Final = 1000 // STEP_MS

@@ -1,4 +1,4 @@
-"""Trades on the local exchange: the parts of a taker order at one price are one aggregated trade.
+"""The trades that the local exchange serves.
 
 Source: Binance Spot API, "Aggregate Trade Streams" and "Compressed/Aggregate trades list".
 """
@@ -8,65 +8,18 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from decimal import Decimal
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from msgspec import Struct
-from msgspec.structs import replace
 
 from orderbook_desktop.core.errors import InexactValue, MalformedMessage
 from orderbook_desktop.core.units import format_units, parse_units
 from orderbook_desktop.exchange.local.source import StreamEvent
-
-TRADE: Final = "trade"
-AGGREGATED: Final = "aggTrade"
+from orderbook_desktop.formats.single_trades import AGGREGATED, AggregatedTrade
 
 # Of each market: an hour of a busy one.
 _KEPT_AT_MOST: Final = 50_000
-
-
-class AggregatedTrade(Struct, frozen=True):
-    """The trades `first_id` to `last_id`: parts of one taker order, at one price.
-
-    Price and quantity are decimal text. `is_sold` is whether the taker sold.
-    """
-
-    id: int
-    price: str
-    quantity: str
-    first_id: int
-    last_id: int
-    time_ms: int
-    is_sold: bool
-
-    def fields(self) -> dict[str, Any]:
-        """Return the trade as `GET /api/v3/aggTrades` lists it."""
-        return {
-            "a": self.id,
-            "p": self.price,
-            "q": self.quantity,
-            "f": self.first_id,
-            "l": self.last_id,
-            "T": self.time_ms,
-            "m": self.is_sold,
-            "M": True,
-        }
-
-    def event(self, market: str, event_ms: int) -> bytes:
-        """Return the event that is sent of it at `event_ms`."""
-        return msgspec.json.encode({"e": AGGREGATED, "E": event_ms, "s": market, **self.fields()})
-
-
-class _TradeEvent(Struct, frozen=True):
-    """What counts of a `trade` event."""
-
-    E: int
-    t: int
-    p: str
-    q: str
-    T: int
-    m: bool
 
 
 class _AggregatedEvent(Struct, frozen=True):
@@ -81,59 +34,7 @@ class _AggregatedEvent(Struct, frozen=True):
     m: bool
 
 
-_trade_event: Final = msgspec.json.Decoder(_TradeEvent)
 _aggregated_event: Final = msgspec.json.Decoder(_AggregatedEvent)
-
-
-class TradeAggregator:
-    """Makes aggregated trades of the trades of one market.
-
-    A `trade` event does not name its taker order. Trades that follow one another with the same
-    time, price and taker's side count as one order's.
-    """
-
-    def __init__(self, market: str) -> None:
-        self._market = market
-        self._open: AggregatedTrade | None = None
-        self._event_ms = 0
-        self._next_id = 0
-
-    def take(self, payload: bytes) -> bytes | None:
-        """Take a `trade` event; return the event of the aggregated trade that ended before it.
-
-        Raises `msgspec.DecodeError`.
-        """
-        trade = _trade_event.decode(payload)
-        known = self._open
-        self._next_id = self._next_id or trade.t
-        if known is not None and _continues(known, trade):
-            quantity = format(Decimal(known.quantity) + Decimal(trade.q), "f")
-            self._open = replace(known, quantity=quantity, last_id=trade.t)
-            self._event_ms = trade.E
-            return None
-        ended = self.end()
-        self._open = AggregatedTrade(
-            self._next_id, trade.p, trade.q, trade.t, trade.t, trade.T, trade.m
-        )
-        self._event_ms = trade.E
-        return ended
-
-    def until(self, event_ms: int) -> bytes | None:
-        """Return the event of the trade that has ended by `event_ms`, if there is one."""
-        return self.end() if self._open and self._open.time_ms < event_ms else None
-
-    def end(self) -> bytes | None:
-        """Return the event of the trade that may still go on, if there is one."""
-        ended, self._open = self._open, None
-        if ended is None:
-            return None
-        self._next_id = ended.id + 1
-        return ended.event(self._market, self._event_ms)
-
-
-def _continues(known: AggregatedTrade, trade: _TradeEvent) -> bool:
-    same = (known.last_id + 1, known.price, known.time_ms, known.is_sold)
-    return same == (trade.t, trade.p, trade.T, trade.m)
 
 
 class TradeTape:

@@ -24,7 +24,7 @@ from orderbook_desktop.core.frames import decode_frame
 from orderbook_desktop.core.trade_witness import DepthBlock, TradeBlock, TradesHeld, TradeWitness
 from orderbook_desktop.core.trades import Trade, decode_trade
 from orderbook_desktop.core.units import parse_units
-from orderbook_desktop.exchange.local.trades import TradeAggregator
+from orderbook_desktop.formats.single_trades import TradeAggregator
 from tests.core.reference_book import ReferenceBook, pairs_of
 from tests.core.test_real_capture import CAPTURE, capture_lines
 

@@ -22,7 +22,8 @@ from orderbook_desktop.exchange.local import (
 )
 from orderbook_desktop.exchange.local.synthetic_listing import synthetic_specs
 from orderbook_desktop.exchange.local.synthetic_market import SyntheticMarket
-from orderbook_desktop.exchange.local.trades import AggregatedTrade, TradeAggregator, TradeTape
+from orderbook_desktop.exchange.local.trades import TradeTape
+from orderbook_desktop.formats.single_trades import AggregatedTrade, TradeAggregator
 
 from .client import get, get_json, next_json, streams
 
