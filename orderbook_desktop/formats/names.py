@@ -35,3 +35,5 @@ class ImportFormat(Enum):
 
     RAW = "raw"
     TARDIS = "tardis"
+    TARDIS_TRADES = "tardis-trades"
+    AGGTRADES = "aggtrades"

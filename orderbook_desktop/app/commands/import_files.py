@@ -15,18 +15,27 @@ from orderbook_desktop.app.commands.database_session import open_database
 from orderbook_desktop.app.commands.long_work import WorkProgress, run_interruptibly
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.event_times import OddTimes
+from orderbook_desktop.core.foreign_text import plain_text
 from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.received import Broken, FileNotes, Received, UnusableFile
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.time_text import time_text
+from orderbook_desktop.formats.aggtrades_files import aggtrades, is_aggtrades
 from orderbook_desktop.formats.capture_reader import captured_messages, is_captured
 from orderbook_desktop.formats.lines import check_file, first_line
 from orderbook_desktop.formats.names import ImportFormat
 from orderbook_desktop.formats.tardis_reader import is_tardis, tardis_messages
+from orderbook_desktop.formats.tardis_trades import is_tardis_trades, tardis_trades
 from orderbook_desktop.storage.imports.importing import ImportedMarket, Step, import_messages
 from orderbook_desktop.storage.imports.runs import Counts
+from orderbook_desktop.storage.imports.trades import ImportedTrades
 
-_READERS: Final = {ImportFormat.RAW: captured_messages, ImportFormat.TARDIS: tardis_messages}
+_READERS: Final = {
+    ImportFormat.RAW: captured_messages,
+    ImportFormat.TARDIS: tardis_messages,
+    ImportFormat.TARDIS_TRADES: tardis_trades,
+    ImportFormat.AGGTRADES: aggtrades,
+}
 # Open files and sockets besides the imported files.
 _OTHER_FILES: Final = 100
 _WHY: Final = {
@@ -36,7 +45,13 @@ _WHY: Final = {
     GapCause.MALFORMED: "an event can't be read",
 }
 _DAY_MS: Final = 86_400_000
-_NAMES: Final = {ImportFormat.RAW: "collector lines", ImportFormat.TARDIS: "Tardis CSV"}
+_LONGEST_NAME: Final = 80
+_NAMES: Final = {
+    ImportFormat.RAW: "collector lines",
+    ImportFormat.TARDIS: "Tardis CSV",
+    ImportFormat.TARDIS_TRADES: "Tardis CSV of trades",
+    ImportFormat.AGGTRADES: "the exchange's zipped trades",
+}
 
 
 def run_import(settings: Settings, paths: Sequence[Path], form: ImportFormat | None) -> int:
@@ -53,7 +68,7 @@ def run_import(settings: Settings, paths: Sequence[Path], form: ImportFormat | N
 
     def report(markets: list[ImportedMarket]) -> int:
         for market in markets:
-            _report(market, settings.db_name)
+            _report(market, settings.db_name, notes)
         for text in _notes(notes):
             typer.echo(f"orderbook-desktop: {text}", err=True)
         return 0
@@ -92,15 +107,19 @@ def _raise_file_limit(count: int) -> None:
 
 
 def _detected(path: Path) -> ImportFormat:
+    if is_aggtrades(path):
+        return ImportFormat.AGGTRADES
     line = first_line(path)
     if is_tardis(line):
         return ImportFormat.TARDIS
+    if is_tardis_trades(line):
+        return ImportFormat.TARDIS_TRADES
     if is_captured(line):
         return ImportFormat.RAW
     raise UnusableFile(
         path,
-        "is neither collector lines (a receive time in ns, then JSON) nor Tardis' "
-        "incremental_book_L2 CSV",
+        "is neither collector lines (a receive time in ns, then JSON), nor Tardis' CSV "
+        "(incremental_book_L2 or trades), nor the exchange's zip of aggregated trades",
         1,
     )
 
@@ -127,9 +146,9 @@ async def _import(
     return markets
 
 
-def _report(imported: ImportedMarket, db_name: str) -> None:
+def _report(imported: ImportedMarket, db_name: str, notes: FileNotes) -> None:
     """Print the result of one market on standard output, and remarks on standard error."""
-    market = imported.market
+    market, trades = imported.market, imported.trades
     if imported.segments:
         runs = counted(len(imported.segments), "unbroken run")
         span = f"{time_text(imported.timeline.from_ms)} to {time_text(imported.timeline.to_ms)}"
@@ -139,10 +158,44 @@ def _report(imported: ImportedMarket, db_name: str) -> None:
         typer.echo(f"{market}: {counted(imported.loose, 'event')}, kept apart.")
     elif imported.known or imported.counts.loose:
         typer.echo(f"{market}: all of it is there already; nothing was imported.")
-    else:
+    elif trades is None:
         typer.echo(f"{market}: no change of its book; nothing was imported.")
+    if trades is not None:
+        typer.echo(f"{market}: {_trades_text(trades, db_name)}")
     for text in _remarks(imported):
         typer.echo(f"orderbook-desktop: {market}: {text}", err=True)
+    if trades is not None:
+        for text in trade_remarks(trades, notes.single_trades.get(market, 0)):
+            typer.echo(f"orderbook-desktop: {market}: {text}", err=True)
+
+
+def _trades_text(trades: ImportedTrades, db_name: str) -> str:
+    if not trades.stored:
+        there = "all of its trades are there already" if trades.known else "no trade fits"
+        return f"{there}; none was imported."
+    span = f"{time_text(trades.from_ms)} to {time_text(trades.to_ms)}"
+    return f"{counted(trades.stored, 'trade')}, {span}, into {db_name}."
+
+
+def trade_remarks(trades: ImportedTrades, single: int) -> Iterator[str]:
+    """Say what is remarkable about the trades of a market; they are made of `single` ones."""
+    if single:
+        many = counted(trades.stored + trades.known, "trade")
+        yield (
+            f"the files have no aggregated trades; {counted(single, 'single trade')} were taken as "
+            f"{many}: those in a row with the same time, price and side are one."
+        )
+    if trades.known and trades.stored:
+        known = counted(trades.known, "more trade was", "more trades were")
+        yield f"{known} there already."
+    if trades.repeated:
+        yield f"{counted(trades.repeated, 'trade')} came twice, and counted once."
+    if trades.too_wide:
+        many = counted(trades.too_wide, "trade")
+        yield f"left out {many} whose values are too wide for 64 bits."
+    for gap in trades.gaps:
+        span = f"{time_text(gap.from_ms)} to {time_text(gap.to_ms)}"
+        yield f"gap of trades from {span}: {gap.account}"
 
 
 def _remarks(imported: ImportedMarket) -> Iterator[str]:
@@ -203,5 +256,9 @@ def _notes(notes: FileNotes) -> Iterator[str]:
         lines = "was left out: it" if left_out.count == 1 else "were left out: the first"
         count = counted(left_out.count, "line")
         yield f"{path.name}: {count} {lines}, line {left_out.line}, {left_out.what}."
+    for path, streams in notes.streams.items():
+        for stream, of_stream in streams.items():
+            many, name = counted(of_stream, "line"), plain_text(stream, _LONGEST_NAME)
+            yield f"{path.name}: left out {many} of the stream {name}."
     for path, unit in notes.units.items():
         yield f"times in {path.name} were read as {unit}."

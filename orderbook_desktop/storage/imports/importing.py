@@ -15,17 +15,20 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from orderbook_desktop.core.backoff import backoff_delays
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.received import Broken, Received
 from orderbook_desktop.core.segments import Segment
 from orderbook_desktop.core.timeline import Gap, Timeline, timeline_of
+from orderbook_desktop.core.trades import Trade
 from orderbook_desktop.storage.imports.joining import Joining, drop_repeated
 from orderbook_desktop.storage.imports.recorded_market import RecordedMarket
 from orderbook_desktop.storage.imports.remainder import NewLoose, Remainder, events_in
 from orderbook_desktop.storage.imports.runs import Counts, MarketRuns, Spooler
 from orderbook_desktop.storage.imports.spool import ByteRange, Spool, SpooledRun
+from orderbook_desktop.storage.imports.trades import ImportedTrades, TradeImport, TradeSpool
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.cuts import drop_segments
 from orderbook_desktop.storage.store.database import Database
@@ -87,6 +90,7 @@ class ImportedMarket(Struct, frozen=True):
     runs: tuple[Segment, ...] = ()
     loose: int = 0
     repeated: int = 0
+    trades: ImportedTrades | None = None
 
     @property
     def events(self) -> int:
@@ -122,17 +126,41 @@ async def import_messages(
 
     Encoded chunks wait in a temporary file in `folder` until all messages are read. `progress` is
     called, in any thread, with the step, how much of it is done, and its total (0: unknown), first
-    in messages, then in chunks.
+    in messages, then in chunks, or trades.
 
-    Raises what reading the messages raises, `ConflictingEvents`, `NothingToImport`,
-    `ImportConflict`, `ImportBusy`, a `DatabaseError` for `folder`, and PyMongo's errors. If it
-    raises or is cancelled, nothing is imported.
+    Raises what reading the messages raises, `ConflictingEvents`, `ConflictingTrades`,
+    `TradeConflict`, `OtherTradeIds`, `NothingToImport`, `ImportConflict`, `ImportBusy`, a
+    `DatabaseError` for `folder`, and PyMongo's errors. If it raises or is cancelled, nothing is
+    imported; but if that is while it writes the trades, after all else, what is written stays. If
+    it is cancelled then, it raises `TradesInterrupted`.
     """
-    with Spool(folder) as spool:
-        reader = _Reader(messages, spool, progress, times.stop_s)
+    with Spool(folder) as spool, TradeSpool(folder) as trade_spool:
+        reader = _Reader(messages, spool, trade_spool, progress, times.stop_s)
         await reader.run()
+        if not spool.chunk_count and not trade_spool.found:
+            raise NothingToImport
         writer = _Writer(database, spool, reader.counts, progress, times.undo_s)
-        return await _through_a_move(writer.run)
+        trades = TradeImport(database, trade_spool)
+
+        async def attempt() -> list[ImportedMarket]:
+            if not database.prepared:
+                await database.prepare()
+            await trades.compare(partial(progress, Step.COMPARING))
+            markets = await writer.run() if spool.chunk_count else []
+            has_book = any(market.segments or market.loose for market in markets)
+            traded = await trades.write(partial(progress, Step.WRITING), has_book=has_book)
+            return _with_trades(markets, traded)
+
+        return await _through_a_move(attempt)
+
+
+def _with_trades(
+    markets: list[ImportedMarket], traded: dict[str, ImportedTrades]
+) -> list[ImportedMarket]:
+    """Return the results of the books together with those of the trades."""
+    only = [market for market in traded if market not in {one.market for one in markets}]
+    markets = [*markets, *(ImportedMarket(market, (), 0, Counts()) for market in only)]
+    return [replace(market, trades=traded.get(market.market)) for market in markets]
 
 
 async def _through_a_move(attempt: Callable[[], Awaitable[_T]]) -> _T:
@@ -154,12 +182,12 @@ async def _through_a_move(attempt: Callable[[], Awaitable[_T]]) -> _T:
 
 
 class NothingToImport(KnownError):
-    """The files hold no change of a book."""
+    """The files hold no change of a book, and no trade."""
 
     def __str__(self) -> str:
         return (
-            "Nothing was imported: the files hold no change of a book (a depthUpdate, or a row "
-            "that is not part of a snapshot)."
+            "Nothing was imported: the files hold no trade, and no change of a book (a "
+            "depthUpdate, or a row that is not part of a snapshot)."
         )
 
 
@@ -182,10 +210,12 @@ class _Reader:
         self,
         messages: Iterable[Received | Broken],
         spool: Spool,
+        trades: TradeSpool,
         progress: Progress,
         stop_s: float,
     ) -> None:
         self._messages = messages
+        self._trades = trades
         self._stop_s = stop_s
         self._spooler = Spooler(spool.put, spool.put_run, spool.put_loose)
         self._progress = progress
@@ -210,17 +240,21 @@ class _Reader:
                     markets[market].broken(received)
                 continue
             market = received.message.market
-            if market not in markets:
-                if len(markets) >= _MARKETS_AT_MOST:
-                    raise TooManyMarkets(_MARKETS_AT_MOST)
-                markets[market] = MarketRuns(market, self._spooler)
-            markets[market].take(received)
+            if isinstance(received.message, Trade):
+                self._trades.put(received.message)
+            else:
+                if market not in markets:
+                    markets[market] = MarketRuns(market, self._spooler)
+                markets[market].take(received)
+            if max(len(markets), len(self._trades.found)) > _MARKETS_AT_MOST:
+                raise TooManyMarkets(_MARKETS_AT_MOST)
             if count % _MESSAGES_A_REPORT == 0:
                 self._progress(Step.READING, count, 0)
             if self._stop.is_set():
                 return
         for runs in markets.values():
             runs.finish()
+        self._trades.finish()
         self.counts = {market: runs.counts for market, runs in markets.items()}
 
 
@@ -262,10 +296,6 @@ class _Writer:
 
     async def run(self) -> list[ImportedMarket]:
         """Write all of it or nothing. May be called again if the server was lost meanwhile."""
-        if not self._spool.chunk_count:
-            raise NothingToImport
-        if not self._database.prepared:
-            await self._database.prepare()
         await self._journal.finish()
         await settle_imports(self._database, set())
         await self._drop_repeated()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import csv as csv_module
 import gzip
 import json
 import os
@@ -80,10 +81,13 @@ def rebuilt(path: Path) -> dict[int, tuple[Pairs, Pairs]]:
 def test_what_is_imported_and_exported_is_the_true_book(tmp_path: Path) -> None:
     path = capture(tmp_path / "capture.jsonl.gz")
     done = run_command(tmp_path, "import", str(path))
-    assert (done.returncode, done.stderr.count("\n")) == (0, 1), done.stderr
+    assert (done.returncode, done.stderr.count("\n")) == (0, 3), done.stderr
     assert done.stdout.startswith("BTCUSDT: 19")
     assert " events in 1 unbroken run, " in done.stdout
     assert "orderbook-desktop: BTCUSDT: 2 events belong to no known book" in done.stderr
+    assert re.search(r"BTCUSDT: \d+ trades, .*, into book\.", done.stdout)
+    assert "416 single trades were taken as" in done.stderr
+    assert "capture.jsonl.gz: left out 495 lines of the stream bookTicker." in done.stderr
     out = tmp_path / "book.csv.gz"
     done = run_command(tmp_path, "export", "btc/usdt", *_MEMBERS, str(out))
     assert done.returncode == 0, done.stderr
@@ -99,6 +103,42 @@ def test_what_is_imported_and_exported_is_the_true_book(tmp_path: Path) -> None:
     done = run_command(tmp_path, "export", "BTCUSDT", *_MEMBERS, str(again), "--db-name", "other")
     assert done.returncode == 0, done.stderr
     assert again.read_bytes() == out.read_bytes()
+
+    # The trades, too.
+    for db_name in ("book", "other"):
+        csv, members = tmp_path / f"{db_name}.csv", ("--format", "tardis-trades", "-o")
+        where = ("--db-name", db_name)
+        if db_name == "other":
+            done = run_command(tmp_path, "import", str(tmp_path / "book.csv"), *where)
+            assert done.returncode == 0, done.stderr
+            assert re.search(r"^BTCUSDT: \d+ trades, .*, into other\.$", done.stdout, re.MULTILINE)
+        done = run_command(tmp_path, "export", "BTC/USDT", *members, str(csv), *where)
+        assert done.returncode == 0, done.stderr
+        assert re.search(r"book.csv: \d+ trades|other.csv: \d+ trades", done.stdout)
+    trades = (tmp_path / "book.csv").read_bytes()
+    assert trades == (tmp_path / "other.csv").read_bytes()
+    assert _bought_and_sold(trades) == _single_trades(path)
+
+
+def _bought_and_sold(data: bytes) -> dict[tuple[Decimal, str], Decimal]:
+    """What was traded at each price, of a file in Tardis' layout."""
+    sums: dict[tuple[Decimal, str], Decimal] = {}
+    for row in csv_module.DictReader(data.decode().splitlines()):
+        key = Decimal(row["price"]), row["side"]
+        sums[key] = sums.get(key, Decimal()) + Decimal(row["amount"])
+    return sums
+
+
+def _single_trades(path: Path) -> dict[tuple[Decimal, str], Decimal]:
+    """What was traded at each price, of a capture's lines."""
+    sums: dict[tuple[Decimal, str], Decimal] = {}
+    for line in gzip.decompress(path.read_bytes()).splitlines():
+        message = json.loads(line.partition(b" ")[2])
+        if message.get("stream", "").endswith("@trade"):
+            trade = message["data"]
+            key = Decimal(trade["p"]), "sell" if trade["m"] else "buy"
+            sums[key] = sums.get(key, Decimal()) + Decimal(trade["q"])
+    return sums
 
 
 async def test_a_played_capture_recorded_and_exported_is_the_true_book(tmp_path: Path) -> None:

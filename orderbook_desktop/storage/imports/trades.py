@@ -1,0 +1,357 @@
+"""The trades of an import: all of them are read and compared with the stored ones, then written.
+
+A trade is what its id says, whichever file or recorder had it. So an import may come over a
+recording that has a part of it, and may be repeated. What contradicts what is stored is refused
+before anything is written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import aclosing
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import msgspec
+import zstandard
+from msgspec import Struct, field
+
+from orderbook_desktop.core.archive.trades import fitting_runs
+from orderbook_desktop.core.errors import InexactValue, KnownError
+from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.core.trade_coverage import Covered, TradeGap, TradeOrigin, covered
+from orderbook_desktop.core.trades import Trade, is_same_trade
+from orderbook_desktop.storage.errors import folder_error
+from orderbook_desktop.storage.reading.recorded_trades import RecordedTrades
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.trade_reader import DatabaseTrades
+from orderbook_desktop.storage.store.trade_writer import TradeConflict, TradeWriter
+from orderbook_desktop.system.tasks import in_thread
+
+# Of all markets together; sorted pieces of that many trades go to the spool's file.
+_HELD_AT_MOST: Final = 50_000
+_BATCH: Final = 10_000
+# Every number below 10^18 fits into 64 bits with eight places; longer texts are looked at.
+_SURELY_FITTING: Final = 18
+# The exchange's clock may step back by less.
+_STEPS_BACK_MS: Final = 1_000
+
+
+class ConflictingTrades(KnownError):
+    """Two trades of `market` in the files have the id `trade_id`, with different contents."""
+
+    market: str
+    trade_id: int
+
+    def __str__(self) -> str:
+        return (
+            f"Nothing was imported: the files hold two different trades of {self.market} with the "
+            f"id {self.trade_id}; import only files of one exchange together."
+        )
+
+
+class OtherTradeIds(KnownError):
+    """The trade `trade_id` is dated amid stored ones, whose ids are `first_id` to `last_id`."""
+
+    market: str
+    trade_id: int
+    first_id: int
+    last_id: int
+
+    def __str__(self) -> str:
+        return (
+            f"Nothing was imported: the trade {self.trade_id} of {self.market} is of a time whose "
+            f"trades are stored with the ids {self.first_id} to {self.last_id}, so the files "
+            "number trades otherwise (as those that count each part of an order do); choose "
+            "another DB_NAME for them."
+        )
+
+
+class TradesInterrupted(KnownError):
+    """An import was stopped when `stored` of `total` trades had been looked at and stored.
+
+    `has_book` is whether it imported events of a book, too.
+    """
+
+    stored: int
+    total: int
+    has_book: bool
+
+    def __str__(self) -> str:
+        book = "the events of the book and " if self.has_book else ""
+        return (
+            f"Stopped; {book}{self.stored:,} of {self.total:,} trades are imported. Import the "
+            "same files again for the rest."
+        )
+
+
+class ImportedTrades(Struct, frozen=True):
+    """The trades of one market in an import.
+
+    `stored` are new, `known` were stored before, `repeated` came more than once, and `too_wide`
+    ones are left out, since 64 bits can't hold their values. Times (ms) are the earliest and the
+    latest of all of them. `gaps` are those that remain at these times.
+    """
+
+    stored: int
+    known: int
+    repeated: int
+    too_wide: int
+    from_ms: int
+    to_ms: int
+    gaps: tuple[TradeGap, ...] = ()
+
+
+class _Piece(Struct, frozen=True, order=True):
+    """Trades in the spool's file, in the order of ids: the first id, and where they lie."""
+
+    first_id: int
+    begin: int
+    size: int
+
+
+class _Found(Struct):
+    """What was found of one market."""
+
+    pieces: list[_Piece] = field(default_factory=list)
+    count: int = 0
+    too_wide: int = 0
+    from_ms: int = 0
+    to_ms: int = 0
+
+
+class TradeSpool:
+    """Keeps the trades of an import in an unnamed file in `folder`. Use it as a context manager.
+
+    Raises a `DatabaseError` if the file cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._held: defaultdict[str, list[Trade]] = defaultdict(list)
+        self._held_count = 0
+        self._found: dict[str, _Found] = {}
+        self._decoder = msgspec.msgpack.Decoder(list[Trade])
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed by __exit__)
+        except OSError as error:
+            raise folder_error(folder, error) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    @property
+    def found(self) -> Mapping[str, _Found]:
+        """What was found, by market."""
+        return self._found
+
+    def put(self, trade: Trade) -> None:
+        """Keep a trade; trades come in any order."""
+        found = self._found.setdefault(trade.market, _Found())
+        if max(len(trade.price), len(trade.quantity)) > _SURELY_FITTING and not _fits(trade):
+            found.too_wide += 1
+            return
+        found.from_ms = min(found.from_ms, trade.event_ms) if found.count else trade.event_ms
+        found.to_ms = max(found.to_ms, trade.event_ms)
+        found.count += 1
+        self._held[trade.market].append(trade)
+        self._held_count += 1
+        if self._held_count >= _HELD_AT_MOST:
+            self.finish()
+
+    def finish(self) -> None:
+        """Write the trades in memory to the file."""
+        for market, trades in self._held.items():
+            trades.sort(key=_id_of)
+            for begin in range(0, len(trades), _BATCH):
+                self._found[market].pieces.append(self._kept(trades[begin : begin + _BATCH]))
+        self._held.clear()
+        self._held_count = 0
+
+    def batches(self, market: str) -> Iterator[list[Trade]]:
+        """Iterate over the trades in the order of ids, each once. Raises `ConflictingTrades`."""
+        batch: list[Trade] = []
+        latest: Trade | None = None
+        for trade in self._merged(market):
+            if latest is not None and trade.trade_id == latest.trade_id:
+                if not is_same_trade(latest, trade):
+                    raise ConflictingTrades(market, trade.trade_id)
+                continue
+            batch.append(trade)
+            latest = trade
+            if len(batch) == _BATCH:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+
+    def _merged(self, market: str) -> Iterator[Trade]:
+        """Iterate over all trades in the order of ids; few pieces are in memory at a time."""
+        waiting = sorted(self._found[market].pieces, reverse=True)
+        # The next trade of each piece that is read, and the rest of that piece.
+        heap: list[tuple[int, int, Trade, Iterator[Trade]]] = []
+        while waiting or heap:
+            while waiting and (not heap or waiting[-1].first_id <= heap[0][0]):
+                piece = waiting.pop()
+                trades = iter(self._read(piece))
+                first = next(trades)
+                heapq.heappush(heap, (first.trade_id, piece.begin, first, trades))
+            _, begin, trade, rest = heapq.heappop(heap)
+            yield trade
+            following = next(rest, None)
+            if following is not None:
+                heapq.heappush(heap, (following.trade_id, begin, following, rest))
+
+    def _kept(self, trades: list[Trade]) -> _Piece:
+        data = zstandard.compress(msgspec.msgpack.encode(trades), 1)
+        try:
+            begin = self._file.seek(0, 2)
+            self._file.write(data)
+            self._file.flush()
+        except OSError as error:
+            raise folder_error(self._folder, error) from error
+        return _Piece(trades[0].trade_id, begin, len(data))
+
+    def _read(self, piece: _Piece) -> list[Trade]:
+        self._file.seek(piece.begin)
+        return self._decoder.decode(zstandard.decompress(self._file.read(piece.size)))
+
+
+def _id_of(trade: Trade) -> int:
+    return trade.trade_id
+
+
+def _fits(trade: Trade) -> bool:
+    try:
+        fitting_runs([trade])
+    except InexactValue:
+        return False
+    return True
+
+
+class TradeImport:
+    """Compares the trades of a spool with the stored ones, and writes those that are new.
+
+    A `progress` is called with how many trades are done, and how many there are.
+    """
+
+    def __init__(self, database: Database, spool: TradeSpool) -> None:
+        self._database = database
+        self._spool = spool
+        self._reader = DatabaseTrades(database)
+        self._writer = TradeWriter(database)
+        self._total = sum(found.count for found in spool.found.values())
+        self._done = 0
+        self._new: dict[str, int] = {}
+        self._distinct: dict[str, int] = {}
+
+    async def compare(self, progress: Callable[[int, int], None]) -> None:
+        """Compare all trades, of the files and the stored ones.
+
+        Raises `ConflictingTrades`, `TradeConflict` and `OtherTradeIds`.
+        """
+        self._done = 0
+        for market in self._spool.found:
+            stretches = covered(await self._reader.runs(market))
+            new = distinct = 0
+            batches = self._spool.batches(market)
+            while batch := await in_thread(next, batches, None):
+                new += await self._compare(batch, stretches)
+                distinct += len(batch)
+                self._report(batch, progress)
+            # A repeated attempt finds what the first one stored.
+            self._new.setdefault(market, new)
+            self._distinct[market] = distinct
+
+    async def write(
+        self, progress: Callable[[int, int], None], *, has_book: bool
+    ) -> dict[str, ImportedTrades]:
+        """Write the trades that are not stored yet; return the result of each market.
+
+        What is written stays if it is cancelled: then it raises `TradesInterrupted`.
+        """
+        self._done = 0
+        try:
+            for market in self._spool.found:
+                batches = self._spool.batches(market)
+                while batch := await in_thread(next, batches, None):
+                    await self._store(batch)
+                    self._report(batch, progress)
+                await self._name_gaps(market)
+            return {market: await self._result(market) for market in self._spool.found}
+        except asyncio.CancelledError:
+            raise TradesInterrupted(self._done, self._total, has_book) from None
+
+    async def _store(self, batch: list[Trade]) -> None:
+        """Write `batch`; if this is cancelled, it ends only after the writing."""
+        storing = asyncio.ensure_future(self._writer.store(batch, TradeOrigin.IMPORT))
+        try:
+            await asyncio.shield(storing)
+        except asyncio.CancelledError:
+            await asyncio.wait({storing})
+            raise
+
+    async def _result(self, market: str) -> ImportedTrades:
+        found, new, distinct = self._spool.found[market], self._new[market], self._distinct[market]
+        trades = RecordedTrades(self._database, market)
+        return ImportedTrades(
+            *(new, distinct - new, found.count - distinct, found.too_wide),
+            *(found.from_ms, found.to_ms),
+            tuple(await trades.gaps(found.from_ms, found.to_ms)) if found.count else (),
+        )
+
+    async def _compare(self, batch: list[Trade], stretches: list[Covered]) -> int:
+        """Return how many trades of `batch` are not stored."""
+        market = batch[0].market
+        _check_ids(batch, stretches)
+        known: dict[int, Trade] = {}
+        stored = self._reader.stored(market, batch[0].trade_id, batch[-1].trade_id)
+        async with aclosing(stored) as pieces:
+            async for piece in pieces:
+                known |= {trade.trade_id: trade for trade in await in_thread(piece.trades)}
+        for trade in batch:
+            if trade.trade_id in known and not is_same_trade(known[trade.trade_id], trade):
+                raise TradeConflict(market, trade.trade_id)
+        return sum(trade.trade_id not in known for trade in batch)
+
+    async def _name_gaps(self, market: str) -> None:
+        """Store that the files left out the trades of their gaps, unless a recorder says why."""
+        runs = await self._reader.runs(market)
+        found = self._spool.found[market]
+        for gap in await RecordedTrades(self._database, market).gaps(found.from_ms, found.to_ms):
+            ended = [run for run in runs if run.last_id == gap.after_id]
+            if all(run.origin is TradeOrigin.IMPORT for run in ended):
+                await self._writer.end(market, gap.after_id, GapCause.FEED_GAP)
+
+    def _report(self, batch: list[Trade], progress: Callable[[int, int], None]) -> None:
+        self._done += len(batch)
+        progress(self._done, self._total)
+
+
+def _check_ids(batch: list[Trade], stretches: list[Covered]) -> None:
+    """Raise `OtherTradeIds` if a trade is dated amid stored ones, but has an id beside theirs."""
+    first_ms = min(trade.event_ms for trade in batch)
+    last_ms = max(trade.event_ms for trade in batch)
+    for stretch in stretches:
+        from_ms, to_ms = stretch.from_ms + _STEPS_BACK_MS, stretch.to_ms - _STEPS_BACK_MS
+        ids = stretch.first_id, stretch.last_id
+        is_inside = ids[0] <= batch[0].trade_id and batch[-1].trade_id <= ids[1]
+        if is_inside or last_ms <= from_ms or first_ms >= to_ms:
+            continue
+        for trade in batch:
+            if from_ms < trade.event_ms < to_ms and not ids[0] <= trade.trade_id <= ids[1]:
+                raise OtherTradeIds(trade.market, trade.trade_id, *ids)
