@@ -103,11 +103,12 @@ class Tape:
         """The greatest id so far."""
         return self._ids[-1] if self._ids else None
 
-    def add(self, trade: Trade) -> None:
+    def add(self, trade: Trade, *, is_past: bool = False) -> None:
         """Add a trade; ignore one that is known, or older than all that the full tape holds.
 
-        A trade whose numbers fit into 64 bits at no exponent is missing on the tape, and
-        `break_after` says so.
+        One that `is_past`, as a recording of before has it, is not the last trade of the market,
+        though it may be the newest here. A trade whose numbers fit into 64 bits at no exponent is
+        missing on the tape, and `break_after` says so.
         """
         at = bisect_left(self._ids, trade.trade_id)
         is_known = at < len(self._ids) and self._ids[at] == trade.trade_id
@@ -127,7 +128,7 @@ class Tape:
         self._flags.insert(at, trade.is_sold | trade.is_repaired << 1)
         self._arrived.append(trade.trade_id)
         self.revision += 1
-        if at == len(self._ids) - 1:
+        if at == len(self._ids) - 1 and not is_past:
             self.last = _moved(self.last, price, self.scale.price)
         if len(self._ids) > self._limit * 5 // 4:
             self._trim()

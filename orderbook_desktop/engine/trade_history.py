@@ -87,7 +87,7 @@ class RecordedTradeHistory:
         if not trades:
             return
         for trade in trades:
-            tape.add(trade)
+            tape.add(trade, is_past=True)
         for gap in await self.gaps(tape.market):
             if gap.after_id >= trades[0].trade_id:
                 tape.broken(gap.cause, gap.detail, after_id=gap.after_id)

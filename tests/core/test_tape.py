@@ -42,6 +42,10 @@ def test_the_last_price_has_the_direction_of_its_last_change() -> None:
         directions.append(tape.last.direction)
     none, up, down = Direction.NONE, Direction.UP, Direction.DOWN
     assert directions == [none, none, up, up, down, down, up]
+    # A trade of a recording of before says nothing of the present price.
+    tape = Tape("BTCUSDT")
+    tape.add(made_trade(1, "7"), is_past=True)
+    assert tape.last is None
     # An older trade that comes later is not the last one.
     tape = Tape("BTCUSDT")
     tape.add(made_trade(4, "5"))
