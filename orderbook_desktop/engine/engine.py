@@ -314,6 +314,7 @@ class Engine:
             self.database,
             Retention(settings.retention_days, settings.retention_gb),
             recorded=lambda: self.recorder.recorded,
+            recorded_trades=lambda: self.recorder.recorded_trades,
             is_recording=lambda: self.is_recording,
             files=lambda: (
                 None if settings.mongo_dsn else folder_size(settings.database_dir, settings.db_name)

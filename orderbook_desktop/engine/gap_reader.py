@@ -13,6 +13,7 @@ from msgspec.structs import astuple
 
 from orderbook_desktop.core.recorded_gaps import RecordedGaps
 from orderbook_desktop.core.recording_status import RecordingCounts
+from orderbook_desktop.core.trade_coverage import gaps_between
 from orderbook_desktop.storage.failures import is_driver_failure
 from orderbook_desktop.storage.reading.healed_gaps import healed_gaps
 from orderbook_desktop.storage.reading.recording import Recording, read_timeline
@@ -112,10 +113,14 @@ class GapReader:
             segments = await Recording(self._database, market).segments()
             timeline = await read_timeline(store_of(self._database), market, segments)
             healed = await asyncio.to_thread(healed_gaps, timeline, segments)
+            trades = gaps_between(await store_of(self._database).trades.runs(market))
         except Exception as error:  # noqa: BLE001 - such as a document that is damaged
             self._log_once(market, error)
             return
-        found = RecordedGaps.of(timeline.gaps, self._counts(market).first_id, healed)
+        session_id = self._counts(market).first_id
+        begun = (one.segment for one in segments if one.segment.snapshot_id == session_id)
+        session_ms = max((segment.first_event_ms for segment in begun), default=0)
+        found = RecordedGaps.of(timeline.gaps, session_id, healed, trades, session_ms)
         # The same object says that nothing has changed.
         if known.gaps is None or astuple(known.gaps) != astuple(found):
             known.gaps = found

@@ -39,9 +39,10 @@ class RecordingKeeper:
     """Measures the recordings in `database` and removes what `retention` doesn't keep.
 
     `await run()` until it is cancelled. `recorded` returns how many bytes and events this process
-    has recorded so far, and `is_recording` whether it records now: a process that doesn't record
-    removes nothing. `files` returns the size of the database's files, and may block. `retention`
-    can be set at any time; the removal begins half a minute later.
+    has recorded so far, `recorded_trades` how many trades, and `is_recording` whether it records
+    now: a process that doesn't record removes nothing. `files` returns the size of the database's
+    files, and may block. `retention` can be set at any time; the removal begins half a minute
+    later.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class RecordingKeeper:
         retention: Retention,
         *,
         recorded: Callable[[], tuple[int, int]],
+        recorded_trades: Callable[[], int],
         is_recording: Callable[[], bool],
         files: Callable[[], FolderSize | None],
         now: Callable[[], float] = time.monotonic,
@@ -62,6 +64,7 @@ class RecordingKeeper:
         self.folder: FolderSize | None = None
         self._database = database
         self._recorded = recorded
+        self._recorded_trades = recorded_trades
         self._is_recording = is_recording
         self._files = files
         self._now = now
@@ -69,8 +72,8 @@ class RecordingKeeper:
         self._look_every_s = look_every_s
         self._sizes = RecordingSizes(database)
         self._pruner = Pruner(database)
-        # (time in s, payload bytes, events) of the last minutes.
-        self._samples: deque[tuple[float, int, int]] = deque()
+        # (time in s, payload bytes, events, trades) of the last minutes.
+        self._samples: deque[tuple[float, int, int, int]] = deque()
         self._counted_at = self._pruned_at = float("-inf")
         self._count_after_s = _COUNT_FIRST_S
         self._count_least_s = 0.0
@@ -98,13 +101,14 @@ class RecordingKeeper:
         """The bytes that the archive grows by in a day at the present pace; None: not known yet."""
         if not self._samples:
             return None
-        (begin, bytes_then, events_then) = self._samples[0]
-        (end, bytes_now, events_now) = self._samples[-1]
-        grown, events, passed_s = bytes_now - bytes_then, events_now - events_then, end - begin
+        then, now = self._samples[0], self._samples[-1]
+        passed_s, grown = now[0] - then[0], now[1] - then[1]
+        events, trades = now[2] - then[2], now[3] - then[3]
         if passed_s < _PACE_AFTER_S or grown <= 0 or not events:
             return None
-        share = (self.size or RecordingSize()).lasting_share(grown, events)
-        return round(grown * share * DAY_MS / 1000 / passed_s)
+        size = self.size or RecordingSize()
+        lasting = grown * size.lasting_share(grown, events) + trades * size.bytes_a_trade
+        return round(lasting * DAY_MS / 1000 / passed_s)
 
     async def run(self) -> None:
         """Look every few seconds. A look that fails is tried again, and never ends a recording."""
@@ -165,6 +169,6 @@ class RecordingKeeper:
         if not self._is_recording():
             self._samples.clear()
             return
-        self._samples.append((now, payload_bytes, events))
+        self._samples.append((now, payload_bytes, events, self._recorded_trades()))
         while now - self._samples[0][0] > _PACE_OVER_S:
             self._samples.popleft()

@@ -7,6 +7,7 @@ import pytest
 from orderbook_desktop.core.recorded_gaps import NOT_READ, HealedGap, RecordedGaps, gaps_text
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.timeline import Gap
+from orderbook_desktop.core.trade_coverage import TradeGap
 
 
 def _gaps(*missing: int) -> list[Gap]:
@@ -48,7 +49,8 @@ def test_healed_gaps_are_beside_the_others() -> None:
         for at, by in ((50, "an import"), (150, "one"), (250, "two"), (350, "an import"))
     ]
     found = RecordedGaps.of(_gaps(100, 300), 200, healed)
-    assert [gap.first_missing for gap in found.rows] == [350, 300, 250, 150, 100, 50]
+    first = [gap.first_missing for gap in found.rows if isinstance(gap, Gap)]
+    assert first == [350, 300, 250, 150, 100, 50]
     assert [found.is_of_session(gap) for gap in found.rows] == [True] * 3 + [False] * 3
     assert found.text == "2 · 1 this session"
     assert found.healed_text == "4 healed (by an import, two, one)"
@@ -56,3 +58,19 @@ def test_healed_gaps_are_beside_the_others() -> None:
     assert more.healed_text == "5 healed (by three, an import, two and 1 more)"
     assert RecordedGaps().healed_text == ""
     assert not more.is_of_session(more.rows[0])
+
+
+def test_gaps_of_trades_are_told_apart() -> None:
+    lost = [TradeGap(at, at + 3, at * 10, at * 10 + 5, GapCause.DISCONNECT) for at in (150, 250)]
+    found = RecordedGaps.of(_gaps(100, 300), 200, (), lost, session_ms=2_500)
+    assert [gap.from_ms for gap in found.rows] == [3_000, 2_500, 1_500, 1_000]
+    assert [found.is_of_session(gap) for gap in found.rows] == [True, True, False, False]
+    assert found.text == "2 · 1 this session · 2 of trades"
+    assert found.sentence == "2 gaps, 1 of them in this session"
+    assert (found.others_text, RecordedGaps().others_text) == ("2 gaps of trades", "")
+    only = RecordedGaps.of([], 0, [HealedGap(1, 2, 3, 4, GapCause.USER, "", by="one")], lost[:1])
+    assert (only.text, only.others_text) == (
+        "0 · 1 of trades",
+        "1 healed (by one), 1 gap of trades",
+    )
+    assert not any(map(only.is_of_session, only.rows))

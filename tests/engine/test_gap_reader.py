@@ -11,8 +11,10 @@ from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.engine.gap_reader import GapReader, pause_after
 from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.store.database import Database
+from tests.storage.made_trades import sent
 from tests.storage.recording_fixtures import Tape
 from tests.storage.shelf import Shelf, resealed
+from tests.storage.trade_shelf import claim
 
 _CAUSES = [GapCause.USER, GapCause.CRASH, GapCause.DISCONNECT, GapCause.TOO_WIDE]
 
@@ -178,3 +180,23 @@ async def test_thousands_of_gaps(database: Database, scene: Scene) -> None:
         await segments.insert_many(made[start : start + 500])
     await scene.after(1, "BTCUSDT")
     assert len(scene.known().gaps) == 3_001
+
+
+async def test_gaps_of_trades_are_read_beside_those_of_the_book(
+    scene: Scene, database: Database
+) -> None:
+    await _recorded(database, Tape(), [GapCause.USER])
+    for first_id in (10, 20):
+        trades = sent(range(first_id, first_id + 5))
+        await claim(database, trades, GapCause.DISCONNECT)
+    await scene.after(1, "BTCUSDT")
+    known = scene.known()
+    assert len(known.gaps) == 1
+    assert [(gap.after_id, gap.before_id, gap.cause) for gap in known.trades] == [
+        (14, 20, GapCause.DISCONNECT)
+    ]
+    # The session begins with the second book, which is before the trades.
+    _, second = await Recording(database, "BTCUSDT").segments()
+    scene.counts.first_id = second.segment.snapshot_id
+    await scene.after(15, "BTCUSDT")
+    assert scene.known().session_ms == second.segment.first_event_ms

@@ -27,12 +27,14 @@ class KeeperScene:
     ) -> None:
         self.now_s = 1_000.0
         self.recorded = (0, 0)
+        self.recorded_trades = 0
         self.recording = True
         self.folder: FolderSize | None = FolderSize(12_345, 2_345)
         self.keeper = RecordingKeeper(
             database,
             retention or Retention(),
             recorded=lambda: self.recorded,
+            recorded_trades=lambda: self.recorded_trades,
             is_recording=lambda: self.recording,
             files=lambda: self.folder,
             now=lambda: self.now_s,
@@ -70,6 +72,17 @@ async def test_the_forecast_is_of_what_lasts(keep: Keep) -> None:
     scene.recording = False
     await scene.after(5)
     assert scene.keeper.bytes_per_day is None
+
+
+async def test_the_forecast_has_the_trades(keep: Keep) -> None:
+    scene = keep()
+    for _ in range(14):
+        await scene.after(5)
+        payload, events = scene.recorded
+        scene.recorded = payload + 50_000, events + 40
+        scene.recorded_trades += 100
+    # 20 trades a second take 9 bytes each, until it is known better.
+    assert scene.keeper.bytes_per_day == (10_000 * 9 // 100 + 20 * 9) * 86_400
 
 
 async def test_a_forecast_needs_a_minute(keep: Keep) -> None:

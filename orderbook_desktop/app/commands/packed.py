@@ -66,6 +66,7 @@ async def contents_of(path: Path) -> PackedContents:
                 found.segments,
                 found.events,
                 found.stored_bytes,
+                found.trades.gaps,
             )
             for found in await summaries(store)
         )

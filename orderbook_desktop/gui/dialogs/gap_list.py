@@ -1,4 +1,4 @@
-"""The list of a recording's gaps, also healed ones: when each was, how long, and why."""
+"""The list of the gaps of a recording: of the book, of the trades, and healed ones."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from orderbook_desktop.core.recorded_gaps import HealedGap, RecordedGaps
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.time_text import duration_text, time_text
 from orderbook_desktop.core.timeline import Gap
+from orderbook_desktop.core.trade_coverage import TradeGap
 from orderbook_desktop.gui.parts import (
     NO_PARENT,
     ColumnModel,
@@ -43,7 +44,7 @@ class _Column(Struct, frozen=True):
     """
 
     heading: str
-    text: Callable[[Gap, bool], str]
+    text: Callable[[Gap | TradeGap, bool], str]
     widest: str
     is_number: bool = False
 
@@ -52,11 +53,15 @@ def _cause(gap: Gap) -> str:
     return gap.sentence[0].upper() + gap.sentence[1:]
 
 
-def _cause_and_healer(gap: Gap) -> str:
+def _cause_and_healer(gap: Gap | TradeGap) -> str:
+    if isinstance(gap, TradeGap):
+        return f"Trades: {gap.sentence}"
     return f"{_cause(gap)}; healed by {gap.by}" if isinstance(gap, HealedGap) else _cause(gap)
 
 
-def _account(gap: Gap) -> str:
+def _account(gap: Gap | TradeGap) -> str:
+    if isinstance(gap, TradeGap):
+        return f"Trades: {gap.account}."
     if isinstance(gap, HealedGap):
         return f"{_cause(gap)}. {gap.by[0].upper()}{gap.by[1:]} has what was missing."
     return f"{_cause(gap)[0]}{gap.account[1:]}."
@@ -84,7 +89,7 @@ class GapModel(ColumnModel):
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__([(column.heading, column.is_number) for column in _COLUMNS], parent)
         self._shown = RecordedGaps()
-        self._rows: tuple[Gap, ...] = ()
+        self._rows: tuple[Gap | TradeGap, ...] = ()
 
     def show_gaps(self, gaps: RecordedGaps) -> None:
         """Show `gaps`; rows that were there before keep their selection."""
@@ -202,12 +207,12 @@ def _headline(symbol: str, gaps: RecordedGaps | None) -> str:
     """Return how many gaps there are, how long they are in all, and what the times are."""
     if gaps is None:
         return f"The gaps in the recording of {symbol} are not known yet."
-    healed = f" Besides: {gaps.healed_text}." if gaps.healed else ""
+    others = f" Besides: {gaps.others_text}." if gaps.others_text else ""
     if not gaps.gaps:
-        return f"{gaps.sentence} in the recording of {symbol}.{healed}"
+        return f"{gaps.sentence} in the recording of {symbol}.{others}"
     length = _total_text(gaps.gaps)
     return (
-        f"{symbol}: {gaps.sentence}, {length} in all.{healed} Times are the exchange's, in local "
+        f"{symbol}: {gaps.sentence}, {length} in all.{others} Times are the exchange's, in local "
         "time."
     )
 

@@ -151,11 +151,11 @@ class PackedFileView(Dialog):
     def _show_gaps(self, recording: PackedRecording | None) -> None:
         gaps = RecordedGaps() if recording is None else recording.gaps
         self.gap_model.show_gaps(gaps)
-        self.gap_table.setVisible(bool(gaps.gaps))
+        self.gap_table.setVisible(bool(gaps.rows))
         if recording is None:
             self.gap_headline.setText("")
-        elif gaps.gaps:
-            text = f"{recording.symbol}: {counted(len(gaps.gaps), 'gap')}, the newest first."
+        elif gaps.rows:
+            text = f"{recording.symbol}: {counted(len(gaps.rows), 'gap')}, the newest first."
             self.gap_headline.setText(text)
         else:
             self.gap_headline.setText(

@@ -144,6 +144,11 @@ class Recorder:
         counts = [sink.counts for sink in self._all_sinks]
         return sum(count.payload_bytes for count in counts), sum(count.events for count in counts)
 
+    @property
+    def recorded_trades(self) -> int:
+        """How many trades the database has acknowledged."""
+        return sum(sink.counts.events for sink in self._trades.sinks)
+
     def waiting_of(self, market: str) -> int:
         """Return how many events of `market` the database has not acknowledged yet."""
         return self._pending.events_of(Stream(market, DEPTH))

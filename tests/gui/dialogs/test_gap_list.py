@@ -15,6 +15,7 @@ from orderbook_desktop.core.recording_status import RecordingState, RecordingSta
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.time_text import time_text
 from orderbook_desktop.core.timeline import Gap
+from orderbook_desktop.core.trade_coverage import TradeGap
 from orderbook_desktop.gui.dialogs.gap_list import GapList, GapModel
 from orderbook_desktop.gui.dialogs.recordings import RecordingManager
 from orderbook_desktop.gui.window.main_window import MainWindow
@@ -221,3 +222,15 @@ def test_a_healed_gap_says_what_healed_it(shown: GapList, desk: FakeDesk) -> Non
     shown.look()
     assert shown.table.isVisible()
     assert shown.headline.text().startswith("No gaps in the recording of BTC/USDT. Besides: 2 ")
+
+
+def test_gaps_of_trades_are_told_apart(shown: GapList, desk: FakeDesk) -> None:
+    lost = TradeGap(9, 14, _BEGIN_MS, _BEGIN_MS + 500, GapCause.NOT_SERVED)
+    desk.gaps["BTC/USDT"] = RecordedGaps.of([gap(3)], 200, (), [lost], session_ms=_BEGIN_MS)
+    shown.look()
+    assert texts(shown.model, 1)[2:] == [
+        *("0:00:00.500", "this one", "Trades: the exchange no longer serves these trades")
+    ]
+    tip = shown.model.index(1, 0).data(Qt.ItemDataRole.ToolTipRole)
+    assert tip.endswith("serves these trades; 4 trades are missing, 10 to 13.")
+    assert " in all. Besides: 1 gap of trades. Times are " in shown.headline.text()
