@@ -8,11 +8,12 @@ import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.recording_status import AllCounts, RecordingCounts
-from orderbook_desktop.core.streams import DEPTH, Stream
+from orderbook_desktop.core.streams import DEPTH, Stream, StreamKind
+from orderbook_desktop.core.trades import TRADE
 from orderbook_desktop.storage.archive.segment_archive import SegmentArchive
 from orderbook_desktop.storage.archive.times import ARCHIVE_TIMES, ArchiveTimes
 from orderbook_desktop.storage.errors import NewerSchema, OlderRecorder, UnknownSchema
@@ -35,8 +36,8 @@ class Archiver:
     """Archives the events in `database`.
 
     It archives closed minutes of the segments that this process records, all of the segments that
-    have ended, and loose events. A segment that can't be archived is reported once, and stays as it
-    is.
+    have ended, and loose events; and likewise of runs of trades. A segment that can't be archived
+    is reported once, and stays as it is.
 
     `await run()`; it may be cancelled at any time. Several processes may archive one database.
     `counts` holds what it counts, by stream. `is_busy` returns whether events wait to be written,
@@ -100,10 +101,11 @@ class Archiver:
         if not self._is_whole() or not await self._is_ready():
             return
         await self._account()
-        waiting = await self._waiting()
-        while waiting:
+        waiting, runs = await self._waiting(), await self._waiting_runs()
+        while waiting or runs:
             # One step of each in turn, so that a long segment doesn't delay the others.
             waiting = [segment for segment in waiting if await self._advance(segment)]
+            runs = [run for run in runs if await self._advance_trades(run)]
         for market in sorted(self._segments.finished):
             unite = partial(self._segments.unite, market)
             await self._step(market, f"overlaps of {market}", unite)
@@ -141,20 +143,35 @@ class Archiver:
                 self._bookless_since[segment.id] = since
                 if now - since < self._times.loose_after_s:
                     continue
-            elif segment.is_running:
-                looked_at = self._looked_at.get(segment.id, float("-inf"))
-                is_due = now - looked_at >= (self._times.running_every_s if self._pace else 0.0)
-                if not is_due:
-                    continue
-                self._looked_at[segment.id] = now
-            else:
-                self._looked_at.pop(segment.id, None)
+            elif not self._is_due(segment):
+                continue
             if segment.id not in self._stuck:
                 waiting.append(segment)
         for market, run_ids in new_runs.items():
             join = partial(self._segments.join, market, run_ids)
             await self._step(market, f"seams of {market}", join)
         return waiting
+
+    def _is_due(self, segment: WaitingSegment) -> bool:
+        """Whether to look at a segment or a run again: seldom while it is recorded."""
+        now = self._now()
+        if not segment.is_running:
+            self._looked_at.pop(segment.id, None)
+            return True
+        looked_at = self._looked_at.get(segment.id, float("-inf"))
+        if now - looked_at < (self._times.running_every_s if self._pace else 0.0):
+            return False
+        self._looked_at[segment.id] = now
+        return True
+
+    async def _waiting_runs(self) -> list[WaitingSegment]:
+        """Return the runs of trades that may have something to archive now."""
+        waiting = await self._segments.trades.waiting()
+        return [run for run in waiting if run.id not in self._stuck and self._is_due(run)]
+
+    async def _advance_trades(self, run: WaitingSegment) -> bool:
+        advance = partial(self._segments.trades.advance, run.id)
+        return await self._step(run.market, run.id, advance, TRADE)
 
     async def _advance(self, segment: WaitingSegment) -> bool:
         advance = partial(self._segments.advance, segment.id)
@@ -174,7 +191,11 @@ class Archiver:
         self._accounted_at, self._accounted_shortened = now, shortened
 
     async def _step(
-        self, market: str, key: str, attempt: Callable[[], Awaitable[tuple[int, int] | None]]
+        self,
+        market: str,
+        key: str,
+        attempt: Callable[[], Awaitable[tuple[int, int] | None]],
+        kind: StreamKind[Any] = DEPTH,
     ) -> bool:
         """Take a step; return whether it archived events. A failure is reported once."""
         if key in self._stuck:
@@ -195,9 +216,9 @@ class Archiver:
                 _log.error("%s: a part can't be archived: %s", market, error)
             else:
                 _log.exception("%s: a part can't be archived", market)
-            self._counts[Stream(market, DEPTH)].archive_problem = _sentence(error, market)
+            self._counts[Stream(market, kind)].archive_problem = _sentence(error, market)
         if done is not None:
-            counts = self._counts[Stream(market, DEPTH)]
+            counts = self._counts[Stream(market, kind)]
             counts.archived_events += done[0]
             counts.archived_bytes += done[1]
         await self._pause(self._now() - begun)

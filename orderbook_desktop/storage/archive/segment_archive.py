@@ -33,6 +33,7 @@ from orderbook_desktop.core.segments import GapCause, TimesSeen
 from orderbook_desktop.storage.archive.bookless_archive import BooklessArchive
 from orderbook_desktop.storage.archive.followers import Followers
 from orderbook_desktop.storage.archive.proof import ArchivedRaw
+from orderbook_desktop.storage.archive.trade_archive import TradeArchive
 from orderbook_desktop.storage.reading.joined_answers import JoinedAnswers
 from orderbook_desktop.storage.reading.segment_reader import MissingEvents, times_of
 from orderbook_desktop.storage.store.bookless import BooklessRun, BooklessRuns
@@ -57,8 +58,8 @@ class SegmentArchive:
 
     `shortened` counts the segments that it ended earlier than stored, so that their last events are
     in no segment. `finished` are the markets of segments that it has archived completely.
-    `bookless` archives runs without a book. Its methods raise PyMongo's errors, and `KnownError`s
-    if a segment can't be archived.
+    `bookless` archives runs without a book, and `trades` those of trades. Its methods raise
+    PyMongo's errors, and `KnownError`s if a segment can't be archived.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class SegmentArchive:
         self._runs = BooklessRuns(database)
         self._followers = Followers(database)
         self.bookless = BooklessArchive(database, self._lease, now_ns)
+        self.trades = TradeArchive(database, self._lease, now)
         # By segment: the id up to which no raw events are left.
         self._swept: dict[str, int] = {}
         # By segment: when its next chunk may be complete.

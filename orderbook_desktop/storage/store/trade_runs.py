@@ -26,6 +26,7 @@ from msgspec import Struct
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.trade_coverage import TradeOrigin, TradeRun
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.leases import WaitingSegment
 from orderbook_desktop.storage.store.owner import is_gone, is_ours, owner_document
 from orderbook_desktop.storage.store.packing import DamagedDocument
 from orderbook_desktop.storage.store.schema import TRADE_RUNS, Document
@@ -134,11 +135,18 @@ class TradeRuns:
             for document in await self._runs.find({"end_cause": None}).to_list(None)
         ]
 
-    async def waiting(self) -> list[tuple[str, str]]:
-        """Return id and market of the runs that are not archived completely."""
-        fields = {"market": 1}
+    async def waiting(self) -> list[WaitingSegment]:
+        """Return the runs that are not archived completely."""
+        fields = {"market": 1, "end_cause": 1}
         found = await self._runs.find({"to_archive": True}, fields).to_list(None)
-        return [(document["_id"], str(document.get("market"))) for document in found]
+        return [
+            WaitingSegment(
+                *(document["_id"], str(document.get("market"))),
+                document.get("end_cause", "") is None,
+                has_book=False,
+            )
+            for document in found
+        ]
 
     async def put(self, runs: Sequence[TradeRun], *, new: bool) -> int:
         """Store how far `runs` have come; return how many of them were stored before.
