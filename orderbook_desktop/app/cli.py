@@ -415,7 +415,7 @@ def import_files(
         ),
     ] = None,
 ) -> None:
-    """Make a recording of other collectors' files: collector lines or Tardis CSV, also .gz."""
+    """Make a recording of other files: collector lines or Tardis CSV, or zips of trades."""
     from orderbook_desktop.app.commands.import_files import run_import  # noqa: PLC0415
 
     _begin_log(settings, "import", *files)

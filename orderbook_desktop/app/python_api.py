@@ -1,4 +1,4 @@
-"""A recording for programs: events and books as numpy arrays, without asyncio."""
+"""A recording for programs: events, books and trades as numpy arrays, without asyncio."""
 
 from __future__ import annotations
 
@@ -16,12 +16,17 @@ from orderbook_desktop.app.commands.packed import market_in, open_packed
 from orderbook_desktop.app.process.background_loop import BackgroundLoop
 from orderbook_desktop.app.settings import load_settings, symbol_and_market
 from orderbook_desktop.core.archive.rows import LevelRows, RowStream
+from orderbook_desktop.core.archive.trade_rows import TradeRows
 from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.segments import Segment
 from orderbook_desktop.core.timeline import Gap
+from orderbook_desktop.core.trade_coverage import TradeGap
 from orderbook_desktop.storage.exports.exporting import NothingRecorded
 from orderbook_desktop.storage.failures import driver_failures_raised
+from orderbook_desktop.storage.reading.recorded_trades import RecordedTrades
 from orderbook_desktop.storage.reading.recording import Recording, books_at
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.recording_store import RecordingStore
 
 _T = TypeVar("_T")
 # The program that imports this package decides about log output; by default there is none.
@@ -56,13 +61,13 @@ class RecordingReader:
             if file is not None:
                 store = self._loop.run(self._stack.enter_async_context(open_packed(file)))
                 self.symbol, self.market = market_in(store, names)
-                self._recording = Recording(store, self.market)
+                self._open(store)
             elif names is not None:
                 self.symbol, self.market = names
                 folder = None if data_dir is None else str(data_dir)
                 settings = load_settings(mongo_dsn=dsn, db_name=db_name, data_dir=folder)
                 opening = self._stack.enter_async_context(open_database(settings))
-                self._recording = Recording(self._loop.run(opening), self.market)
+                self._open(self._loop.run(opening))
             self._check_recorded()
         except BaseException:
             self.close()
@@ -90,6 +95,11 @@ class RecordingReader:
         """The gaps between the first event and the last: the book is unknown there."""
         return list(self._run(self._recording.timeline()).gaps)
 
+    @property
+    def trade_gaps(self) -> list[TradeGap]:
+        """The gaps between the first trade and the last: trades are missing there."""
+        return self._run(self._trades.gaps())
+
     def events(
         self, from_ms: SupportsIndex | None = None, to_ms: SupportsIndex | None = None
     ) -> Iterator[LevelRows]:
@@ -101,6 +111,34 @@ class RecordingReader:
         """
         begin, end = (None if time is None else index(time) for time in (from_ms, to_ms))
         return self._loop.iterate(_with_known_errors(self._rows(begin, end)))
+
+    def trades(
+        self, from_ms: SupportsIndex | None = None, to_ms: SupportsIndex | None = None
+    ) -> TradeRows:
+        """Return the aggregated trades from `from_ms` to before `to_ms` (None: all), as columns.
+
+        They are numpy arrays of one length, in the order of the trades' ids:
+
+        - `ids`: int64, the ids of the aggregated trades.
+        - `first_parts`, `last_parts`: int64, the ids of the exchange's own trades in each; -1 where
+          they are not known.
+        - `event_us`: int64, when it was traded, by the exchange's clock; microseconds since the
+          epoch.
+        - `received_ns`: int64, when it was received, by the recorder's clock; nanoseconds since the
+          epoch, 0 if `repaired`.
+        - `prices`: int64, in units of 10^-`scale.price` of the quote asset.
+        - `quantities`: int64, in units of 10^-`scale.quantity` of the base asset.
+        - `sold`: bool, whether the taker sold (else it bought).
+        - `repaired`: bool, whether the trade was never received, but asked for afterwards, or
+          imported without a time of receipt.
+
+        `len()` is how many trades there are. A million of them takes 70 MB: ask for the trades of a
+        long time part by part. What is missing between them is in `trade_gaps`. Raises
+        `core.archive.trade_rows.WideTrades` if no 64-bit numbers hold all values of that time.
+        """
+        begin, end = (None if time is None else index(time) for time in (from_ms, to_ms))
+        parts = self._loop.iterate(_with_known_errors(self._trades.rows(begin, end)))
+        return TradeRows.joined(self.market, parts)
 
     def books(self, times_ms: Iterable[SupportsIndex]) -> Iterator[BookImage]:
         """Iterate over the books at `times_ms`, which have to ascend; each event is read once.
@@ -134,8 +172,12 @@ class RecordingReader:
             finally:
                 self._loop.close()
 
+    def _open(self, place: Database | RecordingStore) -> None:
+        self._recording = Recording(place, self.market)
+        self._trades = RecordedTrades(place, self.market)
+
     def _check_recorded(self) -> None:
-        if not self.segments:
+        if not self.segments and self._run(self._trades.span()) is None:
             raise NothingRecorded(self.symbol)
 
     def _run(self, work: Coroutine[Any, Any, _T]) -> _T:

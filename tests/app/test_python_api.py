@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from types import CodeType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -249,9 +250,9 @@ def test_the_log_is_silent_by_default() -> None:
     assert done.stderr == "WARNING:orderbook_desktop.storage:away\n"
 
 
-def _example() -> CodeType:
+def _example(name: str = "example") -> CodeType:
     text = _README.read_text(encoding="utf-8")
-    found = re.search(r"<!-- example -->\n```python\n(.*?)```", text, re.DOTALL)
+    found = re.search(rf"<!-- {name} -->\n```python\n(.*?)```", text, re.DOTALL)
     assert found
     return compile(found[1], "README.md", "exec")
 
@@ -266,6 +267,66 @@ def test_the_example_of_the_readme_runs(
     assert len(output[0].split()) == 7
     assert len(output) > 60
     assert re.fullmatch(r"levels changed: \d{3,}", output[-1])
+
+
+def test_the_example_of_trades_runs(
+    recorded: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ORDERBOOK_DATA_DIR", str(recorded))
+    exec(_example("example of trades"), {})
+    output = capsys.readouterr().out
+    begin = re.match(r"trades: (\d+) of them repaired: 0\n", output)
+    assert begin
+    assert int(begin[1]) > 100
+    bought, _, sold = output.partition("sold")
+    sums: dict[tuple[Decimal, bool], Decimal] = {}
+    for trade in _single_trades(recorded / "capture"):
+        key = Decimal(trade["p"]), trade["m"]
+        sums[key] = sums.get(key, Decimal()) + Decimal(trade["q"])
+    for text, is_sold in ((bought, False), (sold, True)):
+        rows = re.findall(r"^  (\S+) at (\S+)$", text, re.MULTILINE)
+        shown = {(Decimal(price), is_sold): Decimal(volume) for volume, price in rows}
+        assert shown == {key: volume for key, volume in sums.items() if key[1] is is_sold}
+    assert re.search(r"^median delay in ms: -?[\d.]+$", output, re.MULTILINE)
+
+
+def _single_trades(path: Path) -> list[dict[str, Any]]:
+    """The events `trade` in a capture's lines."""
+    messages = [json.loads(line.partition(b" ")[2]) for line in path.read_bytes().splitlines()]
+    return [one["data"] for one in messages if one.get("stream", "").endswith("@trade")]
+
+
+def test_trades_are_columns(recording: RecordingReader, recorded: Path) -> None:
+    trades, single = recording.trades(), _single_trades(recorded / "capture")
+    assert (trades.first_parts[0], trades.last_parts[-1]) == (single[0]["t"], single[-1]["t"])
+    assert (trades.last_parts[:-1] + 1).tolist() == trades.first_parts[1:].tolist()
+    assert trades.ids.tolist() == list(range(trades.ids[0], trades.ids[0] + len(trades)))
+    assert recording.trade_gaps == []
+    begin_ms = int(trades.event_us[0]) // 1_000 + 5_000
+    part = recording.trades(np.int64(begin_ms), begin_ms + 2_000)
+    inside = (trades.event_us >= begin_ms * 1_000) & (trades.event_us < (begin_ms + 2_000) * 1_000)
+    assert part.ids.tolist() == trades.ids[inside].tolist()
+    assert 0 < len(part) < len(trades)
+    assert len(recording.trades(1, 2)) == 0
+    for column in (trades.ids, trades.event_us, trades.received_ns, trades.prices):
+        assert column.dtype == "int64"
+    names = str(RecordingReader.trades.__doc__)
+    assert all(f"`{name}`" in names for name in trades.__struct_fields__ if name not in _SAID)
+
+
+# What the documentation of the columns names otherwise.
+_SAID = ("market", "scale")
+
+
+def test_a_recording_of_trades_only(recorded: Path, tmp_path: Path) -> None:
+    row = "binance,TRXUSDT,1700000000000000,1700000000000009,7,buy,0.1,5"
+    csv = tmp_path / "trades.csv"
+    csv.write_text(f"exchange,symbol,timestamp,local_timestamp,id,side,price,amount\n{row}\n")
+    assert run_command(recorded, "import", str(csv)).returncode == 0
+    with od.open_recording("TRX/USDT", data_dir=recorded) as recording:
+        trades = recording.trades()
+        assert (trades.ids.tolist(), trades.repaired.tolist()) == ([7], [False])
+        assert (recording.segments, recording.gaps, list(recording.events())) == ([], [], [])
 
 
 def test_the_example_is_right_where_sums_leave_64_bits(

@@ -10,11 +10,22 @@ from msgspec import Struct
 
 from orderbook_desktop.core.archive.tokens import BoolArray
 from orderbook_desktop.core.archive.trades import DecodedTrades
+from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.event_times import US_A_MS
 from orderbook_desktop.core.levels import EMPTY, Int64Array
 from orderbook_desktop.core.units import DEFAULT_EXPONENT, INT64_MAX, Scale
 
 _NS_A_US: Final = 1_000
+
+
+class WideTrades(KnownError):
+    """No scale holds the values of some trades beside each other."""
+
+    def __str__(self) -> str:
+        return (
+            "No 64-bit numbers hold the prices and quantities of these trades in one unit; ask for "
+            "the trades of a shorter time."
+        )
 
 
 class TradeRows(Struct, frozen=True, eq=False):
@@ -65,8 +76,8 @@ class TradeRows(Struct, frozen=True, eq=False):
     def joined(cls, market: str, parts: Iterable[TradeRows]) -> Self:
         """Return `parts`, in their order, as one.
 
-        Their prices and quantities are in units of the finest of their scales. Raises
-        `OverflowError` if int64 does not hold one of them then.
+        Their prices and quantities are in units of the finest of their scales. Raises `WideTrades`
+        if int64 does not hold one of them then.
         """
         parts = list(parts)
         scale = Scale(
@@ -120,7 +131,7 @@ class TradeRows(Struct, frozen=True, eq=False):
 def _units_at(units: Int64Array, places: int) -> Int64Array:
     factor: int = 10**places
     if int(units.max(initial=0)) > INT64_MAX // factor:
-        raise OverflowError("no 64-bit number holds the trades' values beside each other")
+        raise WideTrades
     return units * factor
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orderbook_desktop.core.archive.trade_rows import TradeRows, TradeSurvey
+from orderbook_desktop.core.archive.trade_rows import TradeRows, TradeSurvey, WideTrades
 from orderbook_desktop.core.archive.trades import DecodedTrades
 from orderbook_desktop.core.trades import Trade, decode_repaired, decode_trade
 from orderbook_desktop.core.units import Scale
@@ -50,7 +50,7 @@ def test_parts_are_joined_at_the_finest_scale() -> None:
     assert rows.ids.tolist() == [5, 6]
     nothing = TradeRows.joined("BTCUSDT", [])
     assert (len(nothing), nothing.scale) == (0, Scale())
-    with pytest.raises(OverflowError, match="64-bit"):
+    with pytest.raises(WideTrades, match="a shorter time"):
         TradeRows.joined("BTCUSDT", [_rows(_trade(5, p="90000000000")), fine])
 
 
