@@ -4,7 +4,9 @@ Its books move in a round of events made beforehand, so that an event costs litt
 sending it. It begins when all symbols are subscribed to, and stops after a while: what was
 sent is then exactly what has to be recorded.
 
-    python -m tests.bench.busy_exchange SYMBOLS EVENTS_A_SECOND SECONDS
+    python -m tests.bench.busy_exchange SYMBOLS EVENTS_A_SECOND SECONDS [TRADES_A_SECOND]
+
+Each trade is at a price that the next event of its book changes, as on the exchange.
 """
 
 from __future__ import annotations
@@ -29,12 +31,19 @@ Side = dict[str, str]
 
 
 class BusySource:
-    """`symbols` markets with `rate` events a second each, for `seconds`; is a `MarketSource`."""
+    """`symbols` markets with `rate` events a second each, for `seconds`; is a `MarketSource`.
 
-    def __init__(self, symbols: int, rate: float, seconds: float, seed: int = 1) -> None:
+    `trades` is how many trades a second each market has besides.
+    """
+
+    def __init__(
+        self, symbols: int, rate: float, seconds: float, trades: float = 0.0, seed: int = 1
+    ) -> None:
         self.markets = [f"A{number:04}USDT" for number in range(symbols)]
         self._rate = rate
         self._seconds = seconds
+        self._trade_rate = trades
+        self._traded = 0
         self._listings = {
             market: Listing(market, market[:-4], "USDT", "0.01000000", "0.00001000")
             for market in self.markets
@@ -48,6 +57,8 @@ class BusySource:
         self._tails = [
             b'"b":[%s],"a":[%s]}' % (_json(bids), _json(asks)) for bids, asks in self._round
         ]
+        # The price of the first bid that each event of the round changes.
+        self._trade_prices = [next(iter(bids)) for bids, _ in self._round]
         self._sent = dict.fromkeys(self.markets, 0)
         self._all_wanted = asyncio.Event()
         self.late_s = 0.0
@@ -66,19 +77,24 @@ class BusySource:
     async def run(self, publish: Publish) -> None:
         await self._all_wanted.wait()
         began = time.monotonic()
-        total = int(len(self.markets) * self._rate * self._seconds)
+        count = len(self.markets)
+        total = int(count * self._rate * self._seconds)
+        trades = int(count * self._trade_rate * self._seconds)
         done = 0
-        while done < total:
+        while done < total or self._traded < trades:
             passed = time.monotonic() - began
-            due = min(total, int(passed * len(self.markets) * self._rate))
+            for number in range(self._traded, min(trades, int(passed * count * self._trade_rate))):
+                publish(self._trade(self.markets[number % count]))
+            due = min(total, int(passed * count * self._rate))
             for number in range(done, due):
-                publish(self._event(self.markets[number % len(self.markets)]))
+                publish(self._event(self.markets[number % count]))
             done = due
             await asyncio.sleep(max(0.0, _TICK_S - (time.monotonic() - began - passed)))
         self.late_s = time.monotonic() - began - self._seconds
 
     def want(self, streams: Collection[str]) -> None:
-        if len(streams) >= len(self.markets):
+        kinds = 2 if self._trade_rate else 1
+        if len(streams) >= kinds * len(self.markets):
             self._all_wanted.set()
 
     async def book(self, market: str) -> LocalBook:
@@ -112,6 +128,22 @@ class BusySource:
         )
         stream = f"{market.lower()}@depth@100ms"
         return StreamEvent(stream, market, payload, is_diff=True, final_id=final)
+
+    def _trade(self, market: str) -> StreamEvent:
+        number = self._traded // len(self.markets) + 1
+        self._traded += 1
+        now_ms = time.time_ns() // 1_000_000
+        payload = (
+            b'{"e":"aggTrade","E":%d,"s":"%s","a":%d,"p":"%s","q":"0.%05d000","f":%d,"l":%d,'
+            b'"T":%d,"m":%s,"M":true}'
+        ) % (
+            *(now_ms, market.encode(), number),
+            self._trade_prices[self._sent[market] % _ROUND].encode(),
+            *(1 + number * 37 % 90_000, number, number, now_ms),
+            b"true" if number % 3 else b"false",
+        )
+        stream = f"{market.lower()}@aggTrade"
+        return StreamEvent(stream, market, payload, final_id=number)
 
 
 def _side(made: random.Random, start: int, sign: int) -> Side:
@@ -148,8 +180,8 @@ def _there(side: Side, sign: int) -> list[tuple[str, str]]:
     return sorted(there, key=lambda level: sign * float(level[0]))
 
 
-async def _serve(symbols: int, rate: float, seconds: float) -> None:
-    source = BusySource(symbols, rate, seconds)
+async def _serve(symbols: int, rate: float, seconds: float, trades: float) -> None:
+    source = BusySource(symbols, rate, seconds, trades)
     async with LocalExchange(source) as exchange:
         print(f"{exchange.rest_url} {exchange.ws_url}", flush=True)
         await exchange.finished()
@@ -158,4 +190,5 @@ async def _serve(symbols: int, rate: float, seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])))
+    numbers = [*map(float, sys.argv[2:]), 0.0]
+    asyncio.run(_serve(int(sys.argv[1]), *numbers[:3]))

@@ -9,6 +9,10 @@ stream of one symbol is, and what the database's folder takes on the disk, by ki
     SYMBOLS=100 RATE=10 SECONDS=120 python -m tests.bench.record_many
     SYMBOLS=10 SECONDS=600 python -m tests.bench.record_many
     RATES=10,15,20,30,50 SECONDS=30 python -m tests.bench.record_many
+    TRADES=20 python -m tests.bench.record_many
+    SYMBOLS=1 TRADES=1000 SECONDS=60 python -m tests.bench.record_many
+
+`TRADES` is how many trades a second each symbol has; without any, none are recorded.
 """
 
 from __future__ import annotations
@@ -118,6 +122,7 @@ class Run:
     """What came of one rate."""
 
     sent: dict[str, int]
+    trades_sent: dict[str, int]
     verified: dict[str, Verified]
     most_waiting: int
     ended_within_s: float
@@ -135,13 +140,20 @@ class Run:
             for market, count in self.sent.items()
         )
 
+    @property
+    def missing_trades(self) -> int:
+        return sum(
+            count - self.verified[market].trades.trades
+            for market, count in self.trades_sent.items()
+        )
+
     def total(self, name: str) -> int:
         return sum(getattr(one, name) for one in self.verified.values())
 
 
-def measure(folder: Path, symbols: int, rate: float, seconds: float) -> Run:
-    """Record `symbols` at `rate` events a second each, for `seconds`."""
-    arguments = [str(symbols), str(rate), str(seconds)]
+def measure(folder: Path, symbols: int, rate: float, seconds: float, trades: float) -> Run:
+    """Record `symbols` at `rate` events and `trades` trades a second each, for `seconds`."""
+    arguments = [str(symbols), str(rate), str(seconds), str(trades)]
     exchange = _start(["tests.bench.busy_exchange", *arguments], stdout=subprocess.PIPE)
     assert exchange.stdout is not None
     rest_url, ws_url = exchange.stdout.readline().split()
@@ -149,6 +161,7 @@ def measure(folder: Path, symbols: int, rate: float, seconds: float) -> Run:
         "ORDERBOOK_REST_URL": rest_url,
         "ORDERBOOK_WS_URL": ws_url,
         "ORDERBOOK_DATA_DIR": str(folder / "data"),
+        "ORDERBOOK_TRADES": "on" if trades else "off",
     }
     log = folder / "record.txt"
     follower = None
@@ -158,9 +171,9 @@ def measure(folder: Path, symbols: int, rate: float, seconds: float) -> Run:
             command = ["orderbook_desktop", "record", "--top", str(symbols)]
             recorder = _start(command, stderr=told, **variables)
         parts = _until_begun(rest_url, recorder, exchange)
-        follow = ["tests.bench.follower", str(folder / "data"), min(_state(rest_url)["sent"])]
+        market = min(_state(rest_url)["sent"]).partition("@")[0].upper()
         follower = _start(
-            [*follow[:2], follow[2].partition("@")[0].upper()],
+            ["tests.bench.follower", str(folder / "data"), market],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -171,8 +184,9 @@ def measure(folder: Path, symbols: int, rate: float, seconds: float) -> Run:
                 usage.look()
         late = float(exchange.stdout.readline().split()[2])
         time.sleep(_LAST_S)
-        sent = _sent(_state(rest_url))
-        usages = {name: usage.told(sum(sent.values())) for name, usage in parts.items()}
+        sent, trades_sent = (_sent(_state(rest_url), kind) for kind in ("depth", "aggTrade"))
+        count = sum(sent.values()) + sum(trades_sent.values())
+        usages = {name: usage.told(count) for name, usage in parts.items()}
         late_ms: dict[str, float] = json.loads(follower.communicate(timeout=_END_S)[0])
         database_folder.look()
         ending = time.monotonic()
@@ -188,6 +202,7 @@ def measure(folder: Path, symbols: int, rate: float, seconds: float) -> Run:
     waits = [int(one.replace(",", "")) for one in re.findall(r"at most ([\d,]+) were", text)]
     return Run(
         sent,
+        trades_sent,
         asyncio.run(_verified(folder / "data", sent)),
         max(waits, default=0),
         ended_s,
@@ -235,8 +250,10 @@ def _state(rest_url: str) -> dict[str, Any]:
     return found
 
 
-def _sent(state: dict[str, Any]) -> dict[str, int]:
-    return {stream.partition("@")[0].upper(): count for stream, count in state["sent"].items()}
+def _sent(state: dict[str, Any], kind: str) -> dict[str, int]:
+    """Return how many events of a kind were sent, by market."""
+    found = {tuple(stream.split("@")[:2]): count for stream, count in state["sent"].items()}
+    return {name.upper(): count for (name, of), count in found.items() if of == kind}
 
 
 async def _verified(data_dir: Path, markets: Iterable[str]) -> dict[str, Verified]:
@@ -256,6 +273,22 @@ def _print(rate: float, run: Run, targets: Targets) -> None:
     print(f"{count} symbols, {rate:g} events/s each: {sum(run.sent.values()):,} events sent")
     print(f"  missing {run.missing:,} {targets.at_most(run.missing, 0)}")
     print(f"  recordings that don't verify {len(faults)} {targets.at_most(len(faults), 0)}")
+    if run.trades_sent:
+        missing, gaps = (
+            run.missing_trades,
+            sum(len(one.trades.gaps) for one in run.verified.values()),
+        )
+        print(f"  {sum(run.trades_sent.values()):,} trades sent")
+        print(f"  missing trades {missing:,} {targets.at_most(missing, 0)}")
+        print(f"  gaps of trades {gaps} {targets.at_most(gaps, 0)}")
+        proven = [one.trades for one in run.verified.values()]
+        held, not_held = (
+            sum(getattr(one.held, name) for one in proven) for name in ("held", "not_held")
+        )
+        print(
+            f"  {held:,} trades changed the book at their price, {not_held:,} did not "
+            f"{targets.at_most(not_held, 0)}; archived {sum(one.archived for one in proven):,}"
+        )
     print(f"  symbols in more than one segment {split} {targets.at_most(split, 0)}")
     print(
         f"  archived {run.total('archived_events'):,} events; "
@@ -295,10 +328,11 @@ def main() -> int:
     symbols = int(os.environ.get("SYMBOLS", "100"))
     seconds = float(os.environ.get("SECONDS", "120"))
     rates = os.environ.get("RATES") or os.environ.get("RATE", "10")
+    trades = float(os.environ.get("TRADES", "0"))
     targets = Targets()
     for rate in map(float, rates.split(",")):
         with tempfile.TemporaryDirectory() as folder:
-            _print(rate, measure(Path(folder), symbols, rate, seconds), targets)
+            _print(rate, measure(Path(folder), symbols, rate, seconds, trades), targets)
     print(f"load average {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores for everything")
     return targets.exit_code
 
