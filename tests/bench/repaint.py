@@ -1,4 +1,4 @@
-"""What painting costs: the ladder and the chart alone, a whole frame, and a live window.
+"""What painting costs: the ladder and the chart alone, a whole frame, and live windows.
 
 A paint is timed inside `paintEvent`, while its widget is the only one that waits to be painted:
 Qt paints every waiting widget of a window together, so the time around `repaint()` holds the
@@ -9,6 +9,10 @@ from it; its wall time holds the moment that the chart waits for the ladder. Eac
 The live window runs in Qt's event loop, as the program's does, and a timer feeds it events of
 the capture. Its share of a core is that of this thread, which also decodes and applies the
 events; a connection, a recorder and a database are not in it.
+
+The window with trades has all panes, and the ladder's columns of what was traded. Beside its share
+of a core, it reports the time from one paint of the ladder to the next one: all that this thread
+does for a frame and its events.
 
 Every number is given in processor time of this thread, which holds on a busy computer and has
 the targets, and in wall time. Garbage is not collected during frames and paints; in the live
@@ -30,7 +34,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import cycle, islice
+from itertools import cycle, islice, pairwise
 from pathlib import Path
 from typing import Final
 
@@ -47,16 +51,21 @@ from orderbook_desktop.core.depth_sync import DepthSync
 from orderbook_desktop.core.events import DepthDiff, answered, decode_snapshot
 from orderbook_desktop.core.frames import decode_frame
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
+from orderbook_desktop.core.tape import Tape
+from orderbook_desktop.core.traded_volume import Period
 from orderbook_desktop.gui.panes.depth_chart.widget import DepthChart
+from orderbook_desktop.gui.panes.ladder.layout import ColumnChoice
 from orderbook_desktop.gui.panes.ladder.widget import DepthLadder
+from orderbook_desktop.gui.panes.time_and_sales.widget import TimeAndSales
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.theme import Theme
 from orderbook_desktop.gui.window.main_window import MainWindow
 from orderbook_desktop.system.steady_clock import steady_ns
 from tests.bench.capture_data import Capture, load_capture, padded
 from tests.bench.targets import Targets
+from tests.core.trades_made import random_trades
 from tests.gui.fake_desk import FakeDesk, FakeSource, frame_of
-from tests.gui.pane_of import chart_of, ladder_of
+from tests.gui.pane_of import chart_of, ladder_of, trades_of
 
 _RATIOS: Final = (1, 2)
 _WINDOW: Final = QSize(1600, 900)
@@ -66,6 +75,8 @@ _FRAME_MS: Final = (3.5, 5.5)
 # Updates a second, whether the window is minimised, and the percent of a core to stay under.
 _LIVE: Final = ((10, False, 8.0), (100, False, 36.0), (10, True, 2.0), (100, True, 2.0))
 _LIVE_S: Final = 10.0
+# Updates and trades a second, the percent of a core, and the ms from frame to frame.
+_TRADED: Final = (100, 200, 45.0, 20.0)
 _EVENTS_A_FRAME: Final = 4
 _WARM_UP: Final = 30
 # Frames that are not painted within this time never are.
@@ -78,6 +89,8 @@ class Times:
 
     cpu: list[float] = field(default_factory=list)
     wall: list[float] = field(default_factory=list)
+    # When each ended, by both clocks, in ms.
+    ended: list[tuple[float, float]] = field(default_factory=list)
 
     @contextmanager
     def timed(self) -> Iterator[None]:
@@ -86,6 +99,7 @@ class Times:
         yield
         self.cpu.append((time.thread_time_ns() - cpu) / 1e6)
         self.wall.append((time.perf_counter_ns() - wall) / 1e6)
+        self.ended.append((time.thread_time_ns() / 1e6, time.perf_counter_ns() / 1e6))
 
 
 class _TimedPaints(QWidget):
@@ -109,6 +123,10 @@ class TimedLadder(_TimedPaints, DepthLadder):
 
 class TimedChart(_TimedPaints, DepthChart):
     """A depth chart that times its paints."""
+
+
+class TimedTrades(_TimedPaints, TimeAndSales):
+    """A pane of trades that times its paints."""
 
 
 class _Played(FakeSource):
@@ -146,12 +164,12 @@ class _Bench:
         self.desk.source = self.source
 
     @contextmanager
-    def window(self) -> Iterator[MainWindow]:
-        """Show a window of the desk, whose bridge doesn't look by itself."""
+    def window(self, *panes: type[TimedLadder | TimedChart | TimedTrades]) -> Iterator[MainWindow]:
+        """Show a window of the desk and `panes`, whose bridge doesn't look by itself."""
         with tempfile.TemporaryDirectory() as folder:
             store = QSettings(str(Path(folder) / "window.ini"), QSettings.Format.IniFormat)
-            panes = (TimedLadder, TimedChart)
-            window = MainWindow(self.desk, Preferences(store), self.application, panes=panes)
+            shown = panes or (TimedLadder, TimedChart)
+            window = MainWindow(self.desk, Preferences(store), self.application, panes=shown)
             window.resize(_WINDOW)
             window.show()
             self.application.processEvents()
@@ -292,23 +310,74 @@ def live_window(
                 fed["events"] += 1
                 bench.source.take((next(events),))
 
-        timer = QTimer(interval=1000 // per_second)
-        timer.setTimerType(Qt.TimerType.PreciseTimer)
-        timer.timeout.connect(feed)
-        timer.start()
-        loop = QEventLoop()
-        QTimer.singleShot(int(_LIVE_S * 1000), loop.quit)
-        cpu = time.thread_time()
-        loop.exec()
-        cpu, passed = time.thread_time() - cpu, time.perf_counter() - began
-        timer.stop()
-    share = 100 * cpu / passed
+        share, passed = _run_live(feed, per_second)
     state = "minimised" if minimised else "shown"
     print(
         f"  live, {per_second} updates/s, {state}: {share:.1f} % of a core "
         f"{targets.at_most(share, percent)}"
         f"   {fed['events'] / passed:.1f} updates/s fed, "
         f"{len(ladder.paints.cpu) / passed:.1f} paints/s of the ladder",
+        flush=True,
+    )
+    gc.enable()
+
+
+def _run_live(feed: Callable[[], None], per_second: int) -> tuple[float, float]:
+    """Run Qt's loop; return this thread's share of a core in percent, and the seconds it took."""
+    timer = QTimer(interval=1000 // per_second)
+    timer.setTimerType(Qt.TimerType.PreciseTimer)
+    timer.timeout.connect(feed)
+    timer.start()
+    loop = QEventLoop()
+    QTimer.singleShot(int(_LIVE_S * 1000), loop.quit)
+    began, cpu = time.perf_counter(), time.thread_time()
+    loop.exec()
+    cpu, passed = time.thread_time() - cpu, time.perf_counter() - began
+    timer.stop()
+    return 100 * cpu / passed, passed
+
+
+def traded_window(bench: _Bench, targets: Targets) -> None:
+    """Report a window with all panes while depth and trades come."""
+    per_second, trades_per_second, percent, frame_ms = _TRADED
+    events = iter(cycle(bench.capture.frames))
+    ask = decode_snapshot(bench.capture.snapshot, bench.capture.market).asks[0][0]
+    count = int((_LIVE_S + 5) * trades_per_second)
+    trades = iter(random_trades(count, first_ticks=round(100 * float(ask))))
+    bench.source.tape = tape = Tape(bench.capture.market)
+    fed: Counter[str] = Counter()
+    with bench.window(TimedLadder, TimedChart, TimedTrades) as window, garbage_on_this_thread():
+        ladder, pane = ladder_of(window), trades_of(window)
+        assert isinstance(ladder, TimedLadder)
+        assert isinstance(pane, TimedTrades)
+        ladder.set_columns(ColumnChoice(hidden=frozenset()))
+        ladder.count_volume_of(Period(is_session=True))
+        window.bridge.start()
+        ladder.paints, pane.paints = Times(), Times()
+        began = time.perf_counter()
+
+        def feed() -> None:
+            while fed["events"] < (time.perf_counter() - began) * per_second:
+                fed["events"] += 1
+                bench.source.take((next(events),))
+            while fed["trades"] < (time.perf_counter() - began) * trades_per_second:
+                fed["trades"] += 1
+                tape.add(next(trades))
+
+        share, passed = _run_live(feed, per_second)
+    cpu, wall = (
+        [after[clock] - before[clock] for before, after in pairwise(ladder.paints.ended)]
+        for clock in (0, 1)
+    )
+    print(
+        f"  live, {per_second} updates/s and {trades_per_second} trades/s: {share:.1f} % of a core "
+        f"{targets.at_most(share, percent)}   {fed['events'] / passed:.1f} updates/s and "
+        f"{fed['trades'] / passed:.1f} trades/s fed\n"
+        f"  from frame to frame cpu median {statistics.median(cpu):.1f} p99 "
+        f"{_percentile_99(cpu):.1f} {targets.at_most(_percentile_99(cpu), frame_ms)}   wall median "
+        f"{statistics.median(wall):.1f} p99 {_percentile_99(wall):.1f}\n"
+        f"  the trades' paints cpu median {statistics.median(pane.paints.cpu):.2f}, "
+        f"{len(pane.paints.cpu) / passed:.1f} a second",
         flush=True,
     )
     gc.enable()
@@ -338,6 +407,7 @@ def measure(ratio: int) -> int:
             percent,
             minimised=minimised,
         )
+    traded_window(_Bench(application, capture, capture.snapshot), targets)
     return targets.exit_code
 
 

@@ -37,11 +37,16 @@ def made_tape(trades: Iterable[Trade], limit: int = 20_000) -> Tape:
     return tape
 
 
-def random_trades(count: int, seed: int = 1, first_id: int = 1_000) -> list[Trade]:
-    """Return `count` trades in a row: single trades and sweeps of either side."""
+def random_trades(
+    count: int, seed: int = 1, first_id: int = 1_000, first_ticks: int = 6_410_000
+) -> list[Trade]:
+    """Return `count` trades in a row: single trades and sweeps of either side.
+
+    A tick is 0.01; they begin near `first_ticks` of them.
+    """
     chance = random.Random(seed)
     trades: list[Trade] = []
-    ticks, at_ms = 6_410_000, FIRST_MS
+    ticks, at_ms = first_ticks, FIRST_MS
     while len(trades) < count:
         sold = chance.random() < 0.5
         at_ms += chance.choice((1, 3, 20, 400))
