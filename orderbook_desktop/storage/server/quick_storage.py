@@ -31,7 +31,7 @@ from wiredtiger import WT_NOTFOUND, WiredTigerError
 from wiredtiger.packing import pack, pack_int
 
 # Collections of events. That one of them was removed is not told to change streams.
-_UNLOGGED: Final = frozenset({"depth_events"})
+_UNLOGGED: Final = frozenset({"depth_events", "trade_events"})
 _DUPLICATE_KEY: Final = 11000
 _REMOVED_AT_ONCE: Final = 1_000
 # What a query may come with. (No field or bound of ours is one of the variables in `let`.)

@@ -217,7 +217,8 @@ class DatabaseTrades(TradeReader):
 
 
 def _begun(market: str, first_id: int, last_id: int) -> Document:
-    span = {"$gte": min(max(first_id, 0), INT64_MAX), "$lte": min(last_id, INT64_MAX)}
+    # Our SecantusDB finds a span of just this form by its index, in a fraction of the time.
+    span = {"$gt": min(max(first_id - 1, -1), INT64_MAX), "$lte": min(last_id, INT64_MAX)}
     return {"market": market, "first_id": span}
 
 

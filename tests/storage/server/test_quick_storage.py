@@ -256,17 +256,16 @@ def test_the_indexes_are_looked_up_once_for_a_command(
     server.storage.close()
 
 
-def test_a_removed_event_is_not_told_to_change_streams(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["depth_events", "trade_events"])
+def test_a_removed_event_is_not_told_to_change_streams(tmp_path: Path, name: str) -> None:
     server = Server(QuickStorage, tmp_path)
-    server.answers(
-        *(_in("depth_events", one) for one in (_MADE, _insert(*_EVENTS), _remove(*_IDS[1:])))
-    )
+    server.answers(*(_in(name, one) for one in (_MADE, _insert(*_EVENTS), _remove(*_IDS[1:]))))
     tables = server.tables()
     operations = [dict(row[-1])["op"] for row in tables[secantus._OPLOG_TABLE]]
     assert operations == ["c", "c", *"i" * len(_EVENTS)]
     assert len(tables[secantus._NAT_SEQ_TABLE]) == 1
     assert len(tables[secantus._IDX_ENTRIES_TABLE]) == 1
-    assert len(tables[secantus._doc_table_for("book", "depth_events")]) == 1
+    assert len(tables[secantus._doc_table_for("book", name)]) == 1
     server.storage.close()
 
 
