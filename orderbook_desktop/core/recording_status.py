@@ -115,8 +115,9 @@ class RecordingStatus(Struct, frozen=True):
     `problem` is a sentence, or empty while all is well. `gaps` are those of the whole recording,
     also of earlier sessions; None while they are not known, or were not asked for. `recorded_by` is
     the other program whose recording this program follows, such as `another program (process 5)`;
-    empty while it follows none. `here_too` is the switch *Record here, too*. `repair` is how far
-    missing trades are repaired; None while none is to be repaired.
+    empty while it follows none. `here_too` is the switch *Record here, too*. `trades` are stored
+    ones, None where trades are not recorded. `repair` is how far missing trades are repaired; None
+    while none is to be repaired.
     """
 
     symbol: str
@@ -132,7 +133,14 @@ class RecordingStatus(Struct, frozen=True):
     gaps: RecordedGaps | None = None
     recorded_by: str = ""
     here_too: bool = False
+    trades: int | None = None
     repair: RepairProgress | None = None
+
+    @property
+    def stored_text(self) -> str:
+        """The numbers of stored events and trades, such as `1,200 events, 3,400 trades`."""
+        trades = "" if self.trades is None else f", {counted(self.trades, 'trade')}"
+        return f"{counted(self.counts.events, 'event')}{trades}"
 
     def __hash__(self) -> int:
         # The counts are not part of it: they can change.

@@ -156,8 +156,15 @@ class MarketSession:
             waiting=self._parts.recorder.waiting_of(self.market),
             problem=problem,
             recorded_by=self.recorded_by,
+            trades=self._stored_trades,
             repair=self._parts.repair_progress(self.market) if self.recording else None,
         )
+
+    @property
+    def _stored_trades(self) -> int | None:
+        if self.trades is None:
+            return None
+        return self._parts.recorder.trade_sink(self.market).counts.events
 
     @property
     def lag_ms(self) -> int | None:

@@ -216,7 +216,12 @@ def _result(symbol: str, session: MarketSession, took: str, ended_by: KnownError
         text += f"; {counts.repeated:,} of them were there already"
     if counts.dropped:
         text += f"; {counted(counts.dropped, 'event')} did not fit into memory and are lost"
-    return f"{text}."
+    trades = session.recording_status.trades
+    return (
+        f"{text}."
+        if not trades
+        else f"{text}. {counted(trades, 'trade was', 'trades were')} recorded, too."
+    )
 
 
 def _why(symbol: str, session: MarketSession, ended_by: KnownError | None) -> str:
@@ -244,11 +249,13 @@ def _state(meter: RecordingMeter) -> str:
 def _counts(meter: RecordingMeter, now_ns: Callable[[], int] = steady_ns) -> str:
     counts = meter.session.sink.counts
     badge = badge_for(meter.session.live.status, now_ns())
-    repair = meter.session.recording_status.repair
-    repairing = "" if repair is None else f", {repair.text(meter.symbol)}"
+    status = meter.session.recording_status
+    repairing = "" if status.repair is None else f", {status.repair.text(meter.symbol)}"
+    trades = "" if status.trades is None else f", {counted(status.trades, 'trade')}"
     return (
         f"{meter.symbol} {badge.text}: {counted(counts.events, 'event')}, "
-        f"{counted(counts.gaps, 'gap')}, {bytes_text(counts.archived_bytes)} archived{repairing}"
+        f"{counted(counts.gaps, 'gap')}, {bytes_text(counts.archived_bytes)} archived"
+        f"{trades}{repairing}"
     )
 
 
@@ -263,8 +270,10 @@ def _total(statuses: Sequence[RecordingStatus]) -> str:
     events = sum(counts.events for counts in all_counts)
     gaps = sum(counts.gaps for counts in all_counts)
     archived = sum(counts.archived_bytes for counts in all_counts)
+    trades = [status.trades for status in statuses if status.trades is not None]
+    traded = f" and {counted(sum(trades), 'trade')}" if trades else ""
     return (
-        f"{counted(len(statuses), 'symbol')}: {states_text}; {counted(events, 'event')}, "
+        f"{counted(len(statuses), 'symbol')}: {states_text}; {counted(events, 'event')}{traded}, "
         f"{rate:,.0f} a second, {waiting:,} waiting for the database; {counted(gaps, 'gap')}; "
         f"{bytes_text(archived)} archived"
         f"{_repairs(statuses)}"

@@ -97,7 +97,7 @@ class StatusLine(QWidget):
     def show_recording(self, recording: RecordingStatus) -> None:
         """Show the recording's counters, and its problem if it has one."""
         size = bytes_text(recording.counts.payload_bytes)
-        recorded = f"Recorded {counted(recording.counts.events, 'event')}, {size}"
+        recorded = f"Recorded {recording.stored_text}, {size}"
         if recording.recorded_by:
             recorded = f"Recorded by {recording.recorded_by}"
         self._set("recorded", recorded)

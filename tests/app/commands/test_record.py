@@ -71,6 +71,7 @@ async def test_several_symbols_for_a_while(settings: Settings) -> None:
         assert f"\n{symbol}: " in output.partition("synced")[2]
     assert "events recorded in" in output
     assert "0 gaps." in output
+    assert " trades were recorded, too.\n" in output
 
 
 async def test_the_most_traded_symbols_beside_named_ones(settings: Settings) -> None:
