@@ -179,7 +179,8 @@ class TradeLog:
                     return
                 self._batch_at = self._now()
                 await self._until_it_works(self._write)
-            if any(run.is_done for run in self._open) or self._is_due():
+            if any(run.is_done for run in self._open) or self._due():
+                # Not without anything to write: that would count as a sign of the database's life.
                 await self._until_it_works(self._keep_up)
             if self._finishing and not self._open:
                 return
@@ -292,26 +293,25 @@ class TradeLog:
         while self._ended and self._ended[0][0] < since:
             self._ended.popleft()
 
-    def _is_due(self) -> bool:
-        is_due = self._now() - self._kept_up_at >= self._times.ledger.persist_every_s
-        return is_due and any(run.stored for run in self._open)
+    def _due(self) -> list[OpenRun]:
+        """Return the runs that go on, and of which it is time to store how far they have come."""
+        now, times = self._now(), self._times.ledger
+        if now - self._kept_up_at < times.persist_every_s:
+            return []
+        return due_segments((run for run in self._open if not run.is_done), now, times)
 
     async def _keep_up(self) -> None:
         """Store how far the runs have come, and the ends of those that have ended."""
-        now = self._now()
+        now, due = self._now(), self._due()
         done = [run for run in self._open if run.is_done]
-        others = [run for run in self._open if not run.is_done]
-        due = due_segments(others, now, self._times.ledger) if self._is_due() else []
         kept = [run for run in [*done, *due] if run.stored]
-        for run in kept:
-            run.changed = False
         if kept and await self._runs.put([run.ended for run in kept], new=False) < len(kept):
             stored = await self._runs.stored([run.id for run in kept])
             for run in kept:
                 if run.id not in stored:
                     self._vanished(run)
         for run in due:
-            run.kept_at = now
+            run.kept_at, run.changed = now, False
         if due:
             self._kept_up_at = now
         self._open = [run for run in self._open if not run.is_done]

@@ -255,6 +255,28 @@ async def test_a_repetition_doubles_nothing(
     breakable.close()
 
 
+@pytest.mark.expects_log("WARNING .*disk is full")
+async def test_how_far_a_run_has_come_is_stored_after_an_outage(
+    breakable: BreakableDatabase,
+) -> None:
+    async with running(Recorder(breakable, times=QUICK)) as recorder:
+        take(recorder, *sent([1, 2]))
+        await until_runs(breakable, 1, last_id=2)
+        breakable.error = OperationFailure("no", 14031)
+        take(recorder, *sent([3]))
+        await eventually(lambda: "disk is full" in recorder.problem_of("BTCUSDT"))
+        problems = set()
+        for _ in range(10):
+            problems.add(recorder.problem_of("BTCUSDT"))
+            await asyncio.sleep(0.02)
+        # Having nothing to store is no sign of life.
+        assert "" not in problems
+        breakable.error = None
+        await until_runs(breakable, 1, last_id=3)
+        await eventually(lambda: recorder.problem_of("BTCUSDT") == "")
+    breakable.close()
+
+
 @GAP
 @pytest.mark.allows_log("the database.* refuse")
 @pytest.mark.expects_log("WARNING .*disk is full")
