@@ -200,6 +200,8 @@ class StreamHub:
                 self._broadcast(combined, mangle(frame) if mangle else frame)
 
     def _broadcast(self, clients: list[ServerConnection], frame: bytes) -> None:
+        # A client that was killed is known to be gone only with the next turn of the loop.
+        clients = [client for client in clients if not client.transport.is_closing()]
         if self._muted:
             for client in clients:
                 if client in self._muted:

@@ -12,7 +12,8 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
-from orderbook_desktop.exchange.local import LocalExchange, SyntheticSource
+from orderbook_desktop.exchange.local import Fault, FaultKind, LocalExchange, SyntheticSource
+from orderbook_desktop.exchange.local.source import Publish, StreamEvent
 
 from .client import follow, get_json, next_diff, next_json, streams, until_closed
 
@@ -152,3 +153,27 @@ async def test_too_many_streams_in_the_address(exchange: LocalExchange) -> None:
     async with streams(exchange, target) as websocket:
         _, code = await until_closed(websocket)
     assert code == 1008
+
+
+class HandSource(SyntheticSource):
+    """A market whose events are the test's."""
+
+    async def run(self, publish: Publish) -> None:
+        self.publish = publish
+        await asyncio.Event().wait()
+
+
+async def test_a_client_that_is_gone_gets_nothing_more() -> None:
+    """Of many events at once, each would be an attempt to write, and a warning of asyncio's."""
+    source = HandSource()
+    event = StreamEvent("btcusdt@aggTrade", "BTCUSDT", b"{}")
+    async with (
+        LocalExchange(source) as exchange,
+        streams(exchange, "/ws/btcusdt@aggTrade") as websocket,
+    ):
+        source.publish(event)
+        assert await next_json(websocket) == {}
+        exchange.inject(Fault(kind=FaultKind.DISCONNECT))
+        for _ in range(10):
+            source.publish(event)
+        assert await until_closed(websocket) == ([], None)
