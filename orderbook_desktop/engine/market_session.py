@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from copy import copy
+from functools import partial
 from typing import Any, Final, Protocol, Self
 
 from msgspec import Struct
@@ -207,9 +208,11 @@ class MarketSession:
             return
         after = self._recorded_run or self._parts.closing(self.market)
         self._recorded_run = self._follow(self.recorded, self.recorded_trades, after)
-        if self.tape is not None:
-            self._start(self._fill(self.tape), "newest trades of")
         self.view.recorded_feed_starts()
+
+    def _fill_soon(self, tape: Tape) -> None:
+        """Put on the tape what was stored before the stream of recorded trades opened."""
+        self._start(self._fill(tape), "newest trades of")
 
     async def _fill(self, tape: Tape) -> None:
         await self._parts.trade_history.fill(tape)
@@ -220,6 +223,8 @@ class MarketSession:
             return None
         feed = TradeFeed(self.market, stream, self.tape, kind)
         feed.call_on_change(self._tell_leases)
+        if kind is SourceKind.MONGO:
+            feed.call_on_open(partial(self._fill_soon, self.tape))
         return feed
 
     def _follow(

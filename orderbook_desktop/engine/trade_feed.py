@@ -11,7 +11,13 @@ from msgspec import Struct
 
 from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.segments import GapCause
-from orderbook_desktop.core.sources import EventStream, StreamBroken, StreamItem, TradeSink
+from orderbook_desktop.core.sources import (
+    EventStream,
+    StreamBroken,
+    StreamConnected,
+    StreamItem,
+    TradeSink,
+)
 from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.core.streams import Continuity, Stream
 from orderbook_desktop.core.trades import TRADE, Trade, parts_missing
@@ -67,6 +73,7 @@ class TradeFeed:
         # The last trade that was left out, as it could not follow.
         self._misfit: Trade | None = None
         self._changed: Callable[[], None] = lambda: None
+        self._opened: Callable[[], None] = lambda: None
 
     @property
     def last(self) -> Trade | None:
@@ -76,6 +83,10 @@ class TradeFeed:
     def call_on_change(self, changed: Callable[[], None]) -> None:
         """Call `changed` after each trade."""
         self._changed = changed
+
+    def call_on_open(self, opened: Callable[[], None]) -> None:
+        """Call `opened` each time the stream opens: what is stored from then on comes by it."""
+        self._opened = opened
 
     def attach(self, sink: TradeSink) -> None:
         """Record to `sink` from the next trade on."""
@@ -106,12 +117,18 @@ class TradeFeed:
                 self._loss = self._loss or _Loss(GapCause.MALFORMED, detail)
             case Trade():
                 self._take_trade(item)
+            case StreamConnected():
+                self._opened()
             case StreamBroken(cause, detail):
                 # The connection's end, which is of all its markets, is a warning of its own.
                 _log.debug("%s: the trades: %s (%s)", self.market, detail, cause.value)
                 self._loss = self._loss or _Loss(cause, detail)
 
     def _take_trade(self, trade: Trade) -> None:
+        if trade.is_repaired:
+            # It is of before, and says nothing of the stream.
+            self._show(trade)
+            return
         last = self._last
         step = _NEXT if last is None else TRADE.continuity(last, trade)
         if last is not None and step is not _NEXT and not self._is_taken(step, last, trade):
@@ -124,9 +141,12 @@ class TradeFeed:
                 *(self.market, counted(missing, "trade"), trade.trade_id),
             )
         self._last, self._loss, self._misfit = trade, None, None
-        self._tape.add(trade)
         if self._sink is not None:
             self._sink.received(trade)
+        self._show(trade)
+
+    def _show(self, trade: Trade) -> None:
+        self._tape.add(trade)
         self._changed()
 
     def _is_taken(self, step: Continuity, last: Trade, trade: Trade) -> bool:
@@ -137,9 +157,8 @@ class TradeFeed:
             self._broken(last, loss.cause, loss.detail)
             return True
         if step is Continuity.OLD:
-            # A repair brings trades of before.
-            self._tape.add(trade)
-            self._changed()
+            # It may have changed places with another one.
+            self._show(trade)
         before, self._misfit = self._misfit, trade
         if before is not None and _begins_anew(last, before, trade):
             self._broken(last, GapCause.MALFORMED, TRADE.misfit_of(last, trade))

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from msgspec.structs import replace
 
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import StreamBroken, StreamConnected, StreamItem
@@ -30,6 +31,10 @@ def trade(
     fields = {"a": trade_id, "f": first, "l": last or first + 9, "T": event_ms or trade_id}
     event = {"e": "aggTrade", "E": 5, "s": market, "p": "1.5", "q": "2", "m": True, **fields}
     return decode_trade(json.dumps(event).encode(), 1_000_000_000)
+
+
+def repaired(trade_id: int) -> Trade:
+    return replace(trade(trade_id), received_ns=0)
 
 
 class HandStream:
@@ -225,3 +230,19 @@ async def test_each_trade_is_told_to_the_views() -> None:
         hand.feed.call_on_change(lambda: told.append(len(hand.tape.told)))
         await hand.put(BACK, trade(5), LOST, BACK, trade(7), trade(6))
     assert told == [1, 3, 4]
+
+
+async def test_a_trade_that_was_repaired_is_shown_and_says_nothing_of_the_stream() -> None:
+    async with running(SourceKind.MONGO) as hand:
+        told = await hand.put(BACK, repaired(900), trade(5), trade(6), repaired(7), trade(7))
+    assert told == [5, 6, 7]
+    assert hand.tape.told == [900, 5, 6, 7]
+    assert hand.feed.holes == 0
+
+
+async def test_each_opening_of_the_stream_is_told() -> None:
+    async with running() as hand:
+        told: list[int] = []
+        hand.feed.call_on_open(lambda: told.append(len(hand.tape.told)))
+        await hand.put(BACK, trade(5), LOST, BACK, trade(6))
+    assert told == [0, 1]

@@ -22,7 +22,7 @@ from orderbook_desktop.engine.market_session import MarketSession
 from orderbook_desktop.engine.settings import RepairTimes
 from orderbook_desktop.exchange.local import Fault, FaultKind, Shape, SyntheticSource
 from orderbook_desktop.storage.store.trade_reader import DatabaseTrades
-from tests.app.conftest import ExchangeThread
+from tests.app.conftest import NOWHERE, ExchangeThread
 from tests.exchange.local.client import get_json
 from tests.storage.recording_fixtures import ServerThread
 from tests.unhurried import ENGINE_TIMES
@@ -245,3 +245,29 @@ async def test_recording_that_is_switched_off_for_a_while_is_made_up_for(play: P
         await program.until_whole()
         stored = await program.check()
         assert sum(trade.is_repaired for trade in stored) >= 40
+
+
+async def test_who_follows_a_recording_sees_its_trades_and_what_is_repaired(play: Play) -> None:
+    """A viewer needs no exchange: its tape begins with what is stored, and goes on."""
+    async with recording(play) as program:
+        await program.until_it_has(play.newest_id)
+        viewer = Engine(
+            play.settings.with_exchange(**NOWHERE, db_name=play.settings.db_name), times=TIMES
+        )
+        await viewer.start()
+        with viewer.open_market("BTC/USDT", viewed=True) as lease:
+            lease.session.start()
+            tape = lease.look().tape
+            assert tape is not None
+            stored = await program.reader.newest(BTC, 99_999)
+            await until(lambda: tape.oldest_id == stored[0].trade_id)
+            await play.pass_trades(5)
+            play.exchange.inject(Fault(kind=FaultKind.DROP, count=3, stream=AGG, symbol=BTC))
+            await play.pass_trades(10)
+            newest_id = play.newest_id
+            await program.until_whole()
+
+            wanted = set(range(stored[0].trade_id, newest_id + 1))
+            await until(lambda: wanted <= {trade.trade_id for trade in tape.newest(99_999)})
+            assert sum(trade.is_repaired for trade in tape.newest(99_999)) == 3
+        await viewer.close()

@@ -17,9 +17,9 @@ from orderbook_desktop.storage.store.trade_documents import trades_of
 class NewEvents(NamedTuple):
     """Events of `stream` that were just stored; the market is empty if that is damaged.
 
-    `unpack` returns them, in order. It raises `MalformedMessage` or `DamagedDocument` if they are
-    damaged. It is None for an answer of the exchange that was joined to the recorded book, which is
-    known deeper now.
+    `unpack` returns them, in order; trades that were asked for afterwards belong before those that
+    came already. It raises `MalformedMessage` or `DamagedDocument` if they are damaged. It is None
+    for an answer of the exchange that was joined to the recorded book, which is known deeper now.
     """
 
     stream: Stream
@@ -32,7 +32,7 @@ class NewEvents(NamedTuple):
         market = document.get("market")
         market = market if isinstance(market, str) else ""
         if collection == TRADE_EVENTS:
-            return cls(Stream(market, TRADE), partial(_received, document))
+            return cls(Stream(market, TRADE), partial(trades_of, document))
         unpack = partial(_event, document) if collection == DEPTH_EVENTS else None
         return cls(Stream(market, DEPTH), unpack)
 
@@ -49,11 +49,3 @@ def watch_events(database: Database, token: Mapping[str, Any] | None, await_ms: 
 
 def _event(document: Document) -> list[MarketEvent]:
     return [event_of(document)]
-
-
-def _received(document: Document) -> list[MarketEvent]:
-    """Return the trades of a batch that came by a stream.
-
-    Those that were asked for afterwards belong before trades that the reader has passed.
-    """
-    return [trade for trade in trades_of(document) if not trade.is_repaired]
