@@ -341,9 +341,9 @@ class TapeModel:
         if reading is None:
             return ""
         newer = self._live.newest_id - (rows[0].last_id if rows else reading.newest_id)
+        count = counted(newer, "newer trade") if newer > 0 else ""
         date = date_text(rows[0].last_ms) if rows else ""
-        count = counted(max(0, newer), "newer trade")
-        return f"{date}, {count}" if date else count
+        return ", ".join(filter(None, (count, date)))
 
 
 def _keep_in_view(reading: Reading, lines: int) -> None:

@@ -103,7 +103,7 @@ def test_what_is_read_stands_still(desk: FakeDesk) -> None:
     assert _ids(model) == before
     scene = model.scene(_LINES)
     assert scene is not None
-    assert scene.place_text.endswith("803 newer trades")
+    assert scene.place_text.startswith("803 newer trades, ")
     model.scroll(-2, _LINES)
     assert _ids(model)[0] == (98, 98)
     # Scrolling on reaches what has come since, and at the newest one the rows go on.

@@ -143,7 +143,7 @@ def test_scrolled_back_the_picture_stands_still(
     for number in range(200, 300):
         tape.add(made_trade(number, "57123.45", "0.5"))
     filled.set_frame(frame_of(desk))
-    qtbot.waitUntil(lambda: filled.summary().endswith("106 newer trades"))
+    qtbot.waitUntil(lambda: "106 newer trades" in filled.summary())
     assert _image(filled).copy(body) == before.copy(body)
     QTest.keyClick(filled, Qt.Key.Key_End)
     assert filled._newest.isHidden()
