@@ -24,14 +24,16 @@ CAPTURE_STREAMS: Final = ("depth@100ms", "bookTicker", "trade")
 # The collector's clock differs from the exchange's: in the real capture it is 1.2 s behind.
 _CLOCK_OFFSET_NS: Final = -1_200_000_000
 _SNAPSHOT_LATE_MS: Final = 330
+_TRADE_CHANNELS: Final = ("@aggTrade", "@trade")
 
 
 class SyntheticSource:
     """Serves the synthetic markets of `seed`; `activity` multiplies how much happens.
 
-    A market without subscribers costs nothing. After a depth request it lives on for
-    `alive_after_request_s`. At its next request it has moved on, and no run of its ids reaches
-    across the time between.
+    A market lives on for `alive_after_request_s` after a depth request, and for
+    `alive_after_trades_s` after the last subscriber of its trades has gone: so what was traded
+    meanwhile can be asked for. From then on it costs nothing. At its next request it has moved on,
+    and no run of its ids reaches across the time between.
     """
 
     def __init__(
@@ -39,9 +41,11 @@ class SyntheticSource:
         seed: int = 1,
         activity: float = 1.0,
         alive_after_request_s: float = 10.0,
+        alive_after_trades_s: float = 3_600.0,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._alive_after_request_ms = round(alive_after_request_s * 1000)
+        self._alive_after_trades_ms = round(alive_after_trades_s * 1000)
         self._now_ns = now_ns
         self._seed = seed
         self._specs = synthetic_specs(activity)
@@ -50,6 +54,9 @@ class SyntheticSource:
         self._wanted: set[str] = set()
         self._living: set[str] = set()
         self._requested_ms: dict[str, int] = {}
+        # The markets whose trades are wanted; of others, when the last one who did has gone.
+        self._traded: set[str] = set()
+        self._left_ms: dict[str, int] = {}
         self._played = 0
 
     @property
@@ -78,9 +85,14 @@ class SyntheticSource:
                 await asyncio.sleep(0)
 
     def want(self, streams: Collection[str]) -> None:
-        """Let the markets of `streams`, and those just requested, live, and no others."""
-        markets = {stream.partition("@")[0].upper() for stream in streams}
-        self._wanted = markets & self._specs.keys()
+        """Let the markets of `streams` live, beside those that live on for a while."""
+        self._wanted = self._markets_of(streams)
+        of_trades = [name for name in streams if name.endswith(_TRADE_CHANNELS)]
+        before, self._traded = self._traded, self._markets_of(of_trades)
+        self._left_ms |= dict.fromkeys(before - self._traded, self._now_ms())
+
+    def _markets_of(self, streams: Collection[str]) -> set[str]:
+        return {stream.partition("@")[0].upper() for stream in streams} & self._specs.keys()
 
     async def book(self, market: str) -> LocalBook:
         """Return the book now; the market goes on living for a while."""
@@ -115,10 +127,15 @@ class SyntheticSource:
         return self._now_ns() // 1_000_000
 
     def _alive(self, now_ms: int) -> set[str]:
+        ends = (
+            (self._requested_ms, self._alive_after_request_ms),
+            (self._left_ms, self._alive_after_trades_ms),
+        )
         recent = {
             market
-            for market, at_ms in self._requested_ms.items()
-            if now_ms - at_ms < self._alive_after_request_ms
+            for times, alive_ms in ends
+            for market, at_ms in times.items()
+            if now_ms - at_ms < alive_ms
         }
         return self._wanted | recent
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable
 from decimal import Decimal
@@ -299,3 +300,33 @@ async def test_trades_go_on_without_a_break_in_the_next_round(tmp_path: Path, ki
 
 def _lines_of(path: Path, kind: str) -> list[str]:
     return [line for line in path.read_text().splitlines() if f"@{kind}" in line]
+
+
+async def test_what_is_traded_while_no_client_is_there_can_be_asked_for(
+    exchange: LocalExchange,
+) -> None:
+    async with streams(exchange, "/ws/btcusdt@aggTrade") as websocket:
+        last_id = (await next_json(websocket))["a"]
+    async with streams(exchange, "/ws/ethusdt@depth@100ms") as websocket:
+        async with asyncio.timeout(60):
+            # Of the market without a subscriber, until ten more are there.
+            while len(await get_json(exchange, f"{_TRADES}&fromId={last_id}")) < 11:
+                await next_json(websocket)
+    async with streams(exchange, "/ws/btcusdt@aggTrade") as websocket:
+        next_id = (await next_json(websocket))["a"]
+        asked = await get_json(exchange, f"{_TRADES}&fromId={last_id}&limit=1000")
+    ids = [trade["a"] for trade in asked]
+    assert ids == [*range(last_id, ids[-1] + 1)]
+    assert last_id < next_id <= ids[-1]
+
+
+async def test_a_market_whose_trades_are_wanted_no_more_rests_in_the_end() -> None:
+    now_s = 1_700_000_000
+    source = SyntheticSource(alive_after_trades_s=60.0, now_ns=lambda: now_s * 10**9)
+    source.want(["btcusdt@aggTrade", "ethusdt@depth@100ms", "nousdt@trade"])
+    assert source._alive(now_s * 1_000) == {"BTCUSDT", "ETHUSDT"}
+    source.want([])
+    now_s += 59
+    assert source._alive(now_s * 1_000) == {"BTCUSDT"}
+    now_s += 1
+    assert source._alive(now_s * 1_000) == set()
