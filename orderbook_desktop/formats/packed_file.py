@@ -38,7 +38,9 @@ from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.symbols import is_market
 
 SUFFIX: Final = ".obd"
+# A file without trades has the first number, so that an earlier version of the program reads it.
 FORMAT: Final = 1
+FORMAT_WITH_TRADES: Final = 2
 # As in PNG files: a transfer as text, or one that clears the highest bit, changes it.
 _MAGIC: Final = b"\x89OBD\r\n\x1a\n"
 _END: Final = b"OBD\n"
@@ -56,6 +58,17 @@ KINDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "segments": ("start_id", "last_id", "from_ms", "to_ms"),
     }
 )
+# The same for a file with trades, after all the others.
+TRADE_KINDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "trade_parts": ("first_id", "last_id", "from_ms", "to_ms", "archived"),
+        "trade_runs": ("first_id", "last_id", "from_ms", "to_ms"),
+    }
+)
+_NUMBERS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({**KINDS, **TRADE_KINDS})
+_KINDS_OF: Final[Mapping[int, tuple[str, ...]]] = MappingProxyType(
+    {FORMAT: tuple(KINDS), FORMAT_WITH_TRADES: tuple(_NUMBERS)}
+)
 # By kind, the numbers in whose order the rows are; no two rows have the same.
 _ORDERS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
@@ -63,6 +76,8 @@ _ORDERS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "books": ("segment", "update_id"),
         "witnesses": ("update_id",),
         "segments": (),
+        "trade_parts": ("first_id", "last_id"),
+        "trade_runs": (),
     }
 )
 # A document of a database has at most 16 MiB.
@@ -120,10 +135,10 @@ def _name(path: Path) -> str:
 
 def _row_type(kind: str) -> np.dtype[Any]:
     place = [("offset", "<u8"), ("length", "<u4"), ("checksum", "<u4")]
-    return np.dtype([*place, *((name, "<i8") for name in KINDS[kind])])
+    return np.dtype([*place, *((name, "<i8") for name in _NUMBERS[kind])])
 
 
-_ROW_TYPES: Final = MappingProxyType({kind: _row_type(kind) for kind in KINDS})
+_ROW_TYPES: Final = MappingProxyType({kind: _row_type(kind) for kind in _NUMBERS})
 
 
 class _Table(Struct, frozen=True, array_like=True):
@@ -134,8 +149,11 @@ class _Table(Struct, frozen=True, array_like=True):
     digest: bytes
 
 
-class _Market(Struct, frozen=True, forbid_unknown_fields=True):
-    """What the directory says of a market: where its records begin, and its tables by kind."""
+class _Market(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What the directory says of a market: where its records begin, and its tables by kind.
+
+    Only a file with trades has tables of them.
+    """
 
     market: str
     offset: int
@@ -143,10 +161,17 @@ class _Market(Struct, frozen=True, forbid_unknown_fields=True):
     books: _Table
     witnesses: _Table
     segments: _Table
+    trade_parts: _Table | None = None
+    trade_runs: _Table | None = None
 
     def table(self, kind: str) -> _Table:
         found: _Table = getattr(self, kind)
         return found
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of which it has tables."""
+        return tuple(kind for kind in _NUMBERS if self.table(kind) is not None)
 
 
 def _unheard(done: int, total: int) -> None:
@@ -162,15 +187,17 @@ class PackedWriter:
     """Writes a packed recording to `file`, from its beginning to its end.
 
     Call `begin` for each market, in order of their names, then `add` its records in the order of
-    `KINDS`, then `end`; and `close` after the last market. The same calls write the same bytes.
+    `KINDS` and `TRADE_KINDS`, then `end`; and `close` after the last market. The same calls write
+    the same bytes. Only a file that `has_trades` can have records of them.
     """
 
-    def __init__(self, file: BinaryIO, schema: int) -> None:
+    def __init__(self, file: BinaryIO, schema: int, *, has_trades: bool = False) -> None:
         self._file = file
+        self._format = FORMAT_WITH_TRADES if has_trades else FORMAT
         self._markets: list[_Market] = []
         self._market, self._begun = "", 0
         self._rows: dict[str, list[tuple[int, ...]]] = {}
-        head = _HEADER.pack(_MAGIC, FORMAT, schema, 0)[:-4]
+        head = _HEADER.pack(_MAGIC, self._format, schema, 0)[:-4]
         self._at = 0
         self._write(head + zlib.crc32(head).to_bytes(4, "little"))
 
@@ -182,10 +209,10 @@ class PackedWriter:
     def begin(self, market: str) -> None:
         """Begin with the records of `market`."""
         self._market, self._begun = market, self._at
-        self._rows = {kind: [] for kind in KINDS}
+        self._rows = {kind: [] for kind in _KINDS_OF[self._format]}
 
     def add(self, kind: str, numbers: Numbers, record: bytes) -> None:
-        """Write a record, to be looked up by `numbers` (see `KINDS`)."""
+        """Write a record, to be looked up by `numbers` (see `KINDS` and `TRADE_KINDS`)."""
         self._rows[kind].append((self._at, len(record), zlib.crc32(record), *numbers))
         self._write(record)
 
@@ -266,7 +293,7 @@ class PackedFile:
         if known is not None:
             return known
         entry = self._markets.get(market)
-        if entry is None:
+        if entry is None or kind not in entry.kinds:
             return np.empty(0, _ROW_TYPES[kind])
         rows = self._read_rows(entry, kind)
         if any(other != market for other, _ in self._tables):
@@ -290,12 +317,12 @@ class PackedFile:
         at = _HEADER.size
         for entry in self._markets.values():
             self._check_place(entry.offset, at, f"the first record of {_text(entry.market)}")
-            for kind in KINDS:
+            for kind in entry.kinds:
                 at = self._prove_records(entry, kind, at, progress)
-            for kind, row_type in _ROW_TYPES.items():
+            for kind in entry.kinds:
                 table = entry.table(kind)
                 self._check_place(table.offset, at, f"a table of {_text(entry.market)}")
-                at += table.count * row_type.itemsize
+                at += table.count * _ROW_TYPES[kind].itemsize
         self._check_place(self._directory_at, at, "the directory")
         progress(self._size, self._size)
 
@@ -327,8 +354,9 @@ class PackedFile:
         _, form, schema, checksum = _HEADER.unpack(head)
         if zlib.crc32(head[:-4]) != checksum:
             raise self._damaged("the checksum of its header does not match")
-        if form != FORMAT:
+        if form not in _KINDS_OF:
             raise OtherFormat(self.path, f"format {form}")
+        self._format = int(form)
         return int(schema)
 
     def _read_directory(self) -> list[_Market]:
@@ -354,6 +382,8 @@ class PackedFile:
             raise self._damaged("its markets are not in order")
         if not all(map(is_market, names)):
             raise self._damaged("a market of it has an impossible name")
+        if any(market.kinds != _KINDS_OF[self._format] for market in markets):
+            raise self._damaged("its directory has other tables than its format")
         return markets
 
     def _read_rows(self, entry: _Market, kind: str) -> Rows:

@@ -9,7 +9,7 @@ from pathlib import Path
 from orderbook_desktop.core.archive.rows import LevelRows, RowStream
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.witness import Witness
-from orderbook_desktop.formats.packed_file import KINDS, PackedFile, PackedWriter
+from orderbook_desktop.formats.packed_file import KINDS, TRADE_KINDS, PackedFile, PackedWriter
 from orderbook_desktop.storage.exports.packed_file import PackedMarket, PackJob, pack
 from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.store.database import Database
@@ -75,14 +75,16 @@ Rows = dict[str, list[tuple[tuple[int, ...], bytes]]]
 def rebuilt(path: Path, other: Path, change: Callable[[Rows], object]) -> None:
     """Write a packed file with other rows and records, whose checksums are right."""
     with PackedFile(path) as file, other.open("wb") as out:
-        writer = PackedWriter(out, file.schema)
+        has_trades = any(len(file.rows(market, "trade_runs")) for market in file.markets)
+        kinds = {**KINDS, **(TRADE_KINDS if has_trades else {})}
+        writer = PackedWriter(out, file.schema, has_trades=has_trades)
         for market in file.markets:
             rows: Rows = {
                 kind: [
                     (tuple(int(row[name]) for name in names), file.record(row))
                     for row in file.rows(market, kind)
                 ]
-                for kind, names in KINDS.items()
+                for kind, names in kinds.items()
             }
             change(rows)
             writer.begin(market)

@@ -105,14 +105,23 @@ def run_pack(
 
     def report(done: list[PackedMarket]) -> int:
         for packed in done:
-            events, runs = counted(packed.events, "event"), counted(packed.segments, "unbroken run")
-            loose = f", and {counted(packed.loose, 'event')} of no known book"
-            typer.echo(f"{packed.market}: {events} in {runs}{loose if packed.loose else ''}.")
+            runs = counted(packed.segments, "unbroken run")
+            texts = [f"{counted(packed.events, 'event')} in {runs}"]
+            if packed.loose:
+                texts.append(f"{counted(packed.loose, 'event')} of no known book")
+            if packed.trades:
+                texts.append(counted(packed.trades, "trade"))
+            typer.echo(f"{packed.market}: {_listed(texts, ', and ')}.")
         typer.echo(f"{path}: {bytes_text(path.stat().st_size)}.")
         return 0
 
     work = _pack(settings, job)
     return run_interruptibly(work, "nothing was packed", report, done=f"{path} was written")
+
+
+def _listed(texts: Sequence[str], last_by: str = " and ") -> str:
+    *before, last = texts
+    return f"{', '.join(before)}{last_by}{last}" if before else last
 
 
 def run_unpack(settings: Settings, path: Path) -> int:
@@ -129,9 +138,12 @@ def run_unpack(settings: Settings, path: Path) -> int:
                 texts.append(f"{counted(new.events, 'event')} in {runs}")
             if new.loose:
                 texts.append(f"{counted(new.loose, 'event')} of no known book")
+            if new.trades:
+                texts.append(counted(new.trades, "trade"))
             if texts:
-                known = f" ({new.known:,} more were there already)" if new.known else ""
-                typer.echo(f"{new.market}: {' and '.join(texts)}{known}, into {settings.db_name}.")
+                count = new.known + new.known_trades
+                known = f" ({count:,} more were there already)" if count else ""
+                typer.echo(f"{new.market}: {_listed(texts)}{known}, into {settings.db_name}.")
             else:
                 typer.echo(f"{new.market}: all of it is there already; nothing was unpacked.")
         return 0

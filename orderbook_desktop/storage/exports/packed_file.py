@@ -7,6 +7,8 @@ far an archiver has come. So every segment of it has ended, is archived and has 
 - a segment that goes on ends with the last event that is stored now;
 - an event that two segments have is only in the first;
 - a segment without events is left out, and so is what a running recorder has not yet named.
+
+Trades are packed as they are stored (`storage.exports.packed_trades`).
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.storage.errors import DatabaseError
 from orderbook_desktop.storage.exports.exporting import ExportError, NothingRecorded, export_target
+from orderbook_desktop.storage.exports.packed_trades import TradePacker
 from orderbook_desktop.storage.reading.portion import Portion, Span, loose_events
 from orderbook_desktop.storage.reading.segment_reader import MissingEvents
 from orderbook_desktop.storage.store.bookless import BooklessRun
@@ -75,12 +78,16 @@ class CutWhilePacked(ExportError):
 
 
 class PackedMarket(Struct, frozen=True):
-    """What was packed of `market`: segments with a book, their events, and events without one."""
+    """What was packed of `market`: segments with a book, their events, and events without one.
+
+    Besides there are `trades`.
+    """
 
     market: str
     segments: int
     events: int
     loose: int
+    trades: int = 0
 
 
 class PackJob(Struct, frozen=True):
@@ -114,15 +121,25 @@ async def pack(
     states = await recorder_states(database) if isinstance(database, Database) else {}
     packed: list[PackedMarket] = []
     with export_target(job.path, replace=job.replace) as file:
-        records = PackedRecords(file)
+        records = PackedRecords(file, has_trades=await _has_trades(store, job))
         for market in sorted(job.symbols):
             state = states.get(market, RecorderState.NONE)
             packer = _MarketPacker(store, records, market, job, progress, is_live=state.is_live)
             packed.append(await packer.run())
-            if not (packed[-1].segments or packed[-1].loose):
+            if not (packed[-1].segments or packed[-1].loose or packed[-1].trades):
                 raise NothingRecorded(job.symbols[market])
         await in_thread(records.close)
     return packed
+
+
+async def _has_trades(store: ProvableStore, job: PackJob) -> bool:
+    """Whether there are trades to be packed."""
+    runs = [run for market in job.symbols for run in await store.trades.runs(market) if run.count]
+    return any(
+        (job.from_ms is None or run.to_ms >= job.from_ms)
+        and (job.to_ms is None or run.from_ms < job.to_ms)
+        for run in runs
+    )
 
 
 class _MarketPacker:
@@ -171,10 +188,17 @@ class _MarketPacker:
         await self._pack_witnesses(with_book)
         for packed in self._packed:
             self._records.put_segment(packed)
+        trades = await self._pack_trades() if self._records.has_trades else 0
         await in_thread(self._records.end)
         loose = sum(packed.segment.event_count for packed in self._packed[len(with_book) :])
         events = sum(packed.segment.event_count for packed in with_book)
-        return PackedMarket(self._market, len(with_book), events, loose)
+        return PackedMarket(self._market, len(with_book), events, loose, trades)
+
+    async def _pack_trades(self) -> int:
+        job, store = self._job, self._store.trades
+        span_ms = job.from_ms, job.to_ms
+        packer = TradePacker(store, self._records, self._market, span_ms, is_live=self._is_live)
+        return await packer.run()
 
     async def _ended(self, stored: StoredSegment) -> StoredSegment:
         """Return a segment as it is when it ends with the last event that is stored now."""

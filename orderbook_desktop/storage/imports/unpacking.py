@@ -25,6 +25,7 @@ from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.formats.packed_file import DamagedPackedFile
+from orderbook_desktop.storage.imports.unpacking_trades import TradeUnpacking
 from orderbook_desktop.storage.reading.portion import Portion, Span, loose_events
 from orderbook_desktop.storage.store.bookless import BooklessRun
 from orderbook_desktop.storage.store.checkpoints import Checkpoints, book_key
@@ -56,16 +57,17 @@ _FOLLOWED: Final = "What comes next was there already."
 
 
 class UnpackConflict(KnownError):
-    """The file at `path` has another event `final_id` of `market` than is stored."""
+    """The file at `path` has another event or trade (`what`) of `market` than is stored."""
 
     path: Path
     market: str
     final_id: int
+    what: str = "event"
 
     def __str__(self) -> str:
         return (
-            f"Nothing was unpacked: the event {self.final_id} of {self.market} is stored with "
-            f"other content than in {self.path}; unpack it into a database of its own, with "
+            f"Nothing was unpacked: the {self.what} {self.final_id} of {self.market} is stored "
+            f"with other content than in {self.path}; unpack it into a database of its own, with "
             "another DB_NAME."
         )
 
@@ -73,7 +75,7 @@ class UnpackConflict(KnownError):
 class UnpackedMarket(Struct, frozen=True):
     """What was new of `market`: `segments` with a book, their events, and events without one.
 
-    `known` of its events were stored before.
+    `known` of its events were stored before. So it is with `trades`, and `known_trades` of them.
     """
 
     market: str
@@ -81,6 +83,8 @@ class UnpackedMarket(Struct, frozen=True):
     events: int
     loose: int
     known: int
+    trades: int = 0
+    known_trades: int = 0
 
 
 # Called with what is being done, and which part of it is done.
@@ -133,6 +137,7 @@ class _Unpacking:
         self._witnesses = Witnesses(database)
         self._stretches: list[_Stretch] = []
         self._loose: list[_Loose] = []
+        self._trades: dict[str, TradeUnpacking] = {}
         self._keys: set[str] = set()
         self._known: dict[str, int] = {}
         self._done = self._total = 0
@@ -148,12 +153,17 @@ class _Unpacking:
         except asyncio.CancelledError:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_UNDO_S):
-                    await self._journal.finish()
+                    await self._undo()
             raise
         except BaseException:
-            await self._journal.finish()
+            await self._undo()
             raise
         return [self._result(market, segments) for market in markets]
+
+    async def _undo(self) -> None:
+        await self._journal.finish()
+        for trades in self._trades.values():
+            await trades.undo()
 
     def _result(self, market: str, segments: Sequence[ImportedSegment]) -> UnpackedMarket:
         mine = [one for one in segments if one.segment.market == market]
@@ -163,8 +173,11 @@ class _Unpacking:
             ]
             for is_loose in (False, True)
         }
-        new = counts[False]
-        return UnpackedMarket(market, len(new), sum(new), sum(counts[True]), self._known[market])
+        new, trades = counts[False], self._trades[market]
+        return UnpackedMarket(
+            *(market, len(new), sum(new), sum(counts[True]), self._known[market]),
+            *(trades.new, trades.known),
+        )
 
     async def _compare(self, market: str) -> None:
         """Find what the database lacks of a market. Raises `UnpackConflict`."""
@@ -183,6 +196,15 @@ class _Unpacking:
         if strays or await self._file.stray_books(market, known):
             reason = f"a part of {market} belongs to a segment that is not in it"
             raise DamagedPackedFile(self._file.file.path, reason)
+        path = self._file.file.path
+        self._trades[market] = TradeUnpacking(
+            self._database,
+            self._file.trades,
+            market,
+            lambda trade_id: UnpackConflict(path, market, trade_id, "trade"),
+            lambda reason: DamagedPackedFile(path, reason),
+        )
+        await self._trades[market].compare()
 
     async def _compare_segment(self, stored: StoredSegment, recorded: _Recorded) -> None:
         segment = stored.segment
@@ -294,12 +316,19 @@ class _Unpacking:
         segments = [await self._write_stretch(part) for part in self._stretches]
         segments += [await self._write_loose(part) for part in self._loose]
         await self._write_witnesses([key for key in keys if key in new])
-        await to_its_end(self._journal.commit(segments))
+        for trades in self._trades.values():
+            await trades.write()
+        await to_its_end(self._commit(segments))
         for market in markets:
             # These may take the place of stored ones that were joined to no book.
             joined = await self._file.joined(market, 0, INT64_MAX)
             await self._write_witnesses([key for _, key in joined if key not in new])
         return segments
+
+    async def _commit(self, segments: Sequence[ImportedSegment]) -> None:
+        await self._journal.commit(segments)
+        for trades in self._trades.values():
+            await trades.claim()
 
     async def _write_stretch(self, part: _Stretch) -> ImportedSegment:
         portion = Portion(self._file, part.stored, part.span, _FOLLOWED)

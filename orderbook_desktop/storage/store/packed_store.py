@@ -35,6 +35,11 @@ from orderbook_desktop.storage.store.checkpoints import (
 )
 from orderbook_desktop.storage.store.chunks import chunk_in_segment
 from orderbook_desktop.storage.store.import_journal import ImportedSegment, archived_document
+from orderbook_desktop.storage.store.packed_trades import (
+    PackedTrades,
+    put_trade_part,
+    put_trade_run,
+)
 from orderbook_desktop.storage.store.packing import DamagedDocument, PackedChunk
 from orderbook_desktop.storage.store.raw_events import IdRange, RawEvent
 from orderbook_desktop.storage.store.recording_store import (
@@ -46,8 +51,7 @@ from orderbook_desktop.storage.store.recording_store import (
 from orderbook_desktop.storage.store.schema import Document
 from orderbook_desktop.storage.store.sealing import canonical_bytes
 from orderbook_desktop.storage.store.segment_documents import StoredSegment, stored_segment
-from orderbook_desktop.storage.store.trade_reader import TradeReader
-from orderbook_desktop.storage.store.trade_store import TradePart, TradeStore
+from orderbook_desktop.storage.store.trade_store import TradePart
 from orderbook_desktop.storage.store.unclaimed_events import Claim
 from orderbook_desktop.storage.store.witnesses import StoredWitness, stored_witness
 
@@ -67,11 +71,13 @@ class PackedRecords:
 
     Call `begin` for each market, in order of their names; then write its chunks, in order of their
     segments' numbers and start ids; then books, witnesses and segments in the order of their
-    numbers; then `end`. Call `close` after the last market.
+    numbers; then the parts and the runs of trades in the order of their ids; then `end`. Call
+    `close` after the last market. Trades can only be written if the file `has_trades`.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._writer = PackedWriter(file, PACKED_SCHEMA)
+    def __init__(self, file: BinaryIO, *, has_trades: bool = False) -> None:
+        self.has_trades = has_trades
+        self._writer = PackedWriter(file, PACKED_SCHEMA, has_trades=has_trades)
 
     @property
     def size(self) -> int:
@@ -116,6 +122,14 @@ class PackedRecords:
         record = canonical_bytes(archived_document(stored))
         self._writer.add(_SEGMENTS, span, record)
 
+    def put_trade_part(self, part: TradePart) -> None:
+        """Write the next chunk or batch of trades."""
+        put_trade_part(self._writer, part)
+
+    def put_trade_run(self, run: TradeRun, *, is_archived: bool) -> None:
+        """Write the next run of trades, all of whose trades are archived, or none."""
+        put_trade_run(self._writer, run, is_archived=is_archived)
+
 
 class _Market(Struct, frozen=True):
     """The segments of a market, in the order of their rows, and their numbers by id."""
@@ -123,24 +137,6 @@ class _Market(Struct, frozen=True):
     segments: list[StoredSegment]
     runs: list[BooklessRun]
     numbers: dict[str, int]
-
-
-class _NoTrades(TradeReader):
-    """The trades of a file, which has none."""
-
-    async def markets(self) -> list[str]:
-        """See `TradeStore`."""
-        return []
-
-    async def runs(self, market: str) -> list[TradeRun]:
-        """See `TradeStore`."""
-        del market
-        return []
-
-    async def parts(self, market: str, first_id: int, last_id: int) -> list[TradePart]:
-        """See `TradeStore`."""
-        del market, first_id, last_id
-        return []
 
 
 class PackedStore:
@@ -156,7 +152,7 @@ class PackedStore:
         self._file = file
         # That of the market that was read last.
         self._known: tuple[str, _Market] | None = None
-        self.trades: TradeStore = _NoTrades()
+        self.trades = PackedTrades(file, self._document)
 
     @property
     def file(self) -> PackedFile:

@@ -244,6 +244,7 @@ def _parts(
                 *(document["from_time"], document["to_time"]),
                 len(document.get(contents) or b""),
                 partial(unpack, document),
+                document,
             )
         )
     return sorted(parts, key=lambda part: part.first_id)

@@ -291,6 +291,20 @@ def progress_fields(run: TradeRun) -> Document:
     }
 
 
+def packed_run(run: TradeRun, *, is_archived: bool) -> Document:
+    """Return the document of a run that no process writes, all of it archived or nothing."""
+    progress = {
+        "_id": run.id,
+        **progress_fields(run),
+        "to_archive": not is_archived,
+        "owner": None,
+        "alive_ms": 0,
+    }
+    archived_id = run.last_id if is_archived else run.first_id - 1
+    archive = {"_id": run.id, "archived_id": archived_id}
+    return _front(run) | _sealed(progress, "sum") | _sealed(archive, "archive_sum")
+
+
 def _front(run: TradeRun) -> Document:
     front: Document = {
         "_id": run.id,

@@ -9,8 +9,8 @@ database these are PyMongo's. Damaged parts raise `DamagedDocument`, `DamagedChu
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
-from typing import Protocol
+from collections.abc import AsyncGenerator, Callable, Mapping
+from typing import Any, Protocol
 
 from msgspec import Struct
 
@@ -24,7 +24,8 @@ class TradePart(Struct, frozen=True):
 
     `key` is its `_id`. Times are the earliest and the latest of its trades (ms), `size` is in
     bytes. `unpack` returns the trades, in several pieces if no scale holds them all, and raises if
-    any byte differs from what was written. It is slow, so call it in a thread.
+    any byte differs from what was written. It is slow, so call it in a thread. `document` is what
+    is stored.
     """
 
     key: str
@@ -35,6 +36,7 @@ class TradePart(Struct, frozen=True):
     to_ms: int
     size: int
     unpack: Callable[[], list[DecodedTrades]]
+    document: Mapping[str, Any] = {}
 
 
 class TradeStore(Protocol):

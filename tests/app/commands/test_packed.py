@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -103,8 +104,10 @@ def path(run: Run, folder: Path) -> Path:
     done = run("pack", "btc/usdt", "-o", str(path))
     assert done.code == 0, done.err
     lines = done.out.splitlines()
-    assert lines[0].startswith("BTCUSDT: ")
-    assert lines[0].endswith(" events in 1 unbroken run, and 2 events of no known book.")
+    assert re.fullmatch(
+        r"BTCUSDT: \d+ events in 1 unbroken run, 2 events of no known book, and \d+ trades\.",
+        lines[0],
+    )
     assert lines[1].startswith(f"{path}: ")
     return path
 
@@ -116,7 +119,9 @@ def test_it_is_read_without_a_database(run: Run, path: Path, tmp_path: Path) -> 
     (recorded,) = json.loads(run("recordings", "--json").out)
     same = ("market", "from_ms", "to_ms", "events", "segments", "gaps", "bytes")
     assert [recording[name] for name in same] == [recorded[name] for name in same]
-    assert recording["file_bytes"] == path.stat().st_size < 1.2 * recording["bytes"]
+    recorded_bytes = recording["bytes"] + recording["trades"]["bytes"]
+    assert recording["file_bytes"] == path.stat().st_size < 1.2 * recorded_bytes
+    assert recording["trades"] == recorded["trades"]
     assert f"in the file {path}" in run("recordings", str(path), **here).out
     verified = run("verify", str(path), "--json", **here)
     assert (verified.code, verified.err) == (0, "")
@@ -160,7 +165,8 @@ def test_it_is_unpacked(run: Run, path: Path, tmp_path: Path) -> None:
     done = run("unpack", str(path), DB_NAME="other")
     assert done.code == 0, done.err
     assert done.out.startswith("BTCUSDT: ")
-    assert " in 1 unbroken run and 2 events of no known book, into other." in done.out
+    assert " in 1 unbroken run, 2 events of no known book and " in done.out
+    assert done.out.endswith(" trades, into other.\n")
     packed = run("pack", "BTC/USDT", "-o", str(tmp_path / "b.obd"), DB_NAME="other")
     assert packed.code == 0, packed.err
     assert (tmp_path / "b.obd").read_bytes() == path.read_bytes()

@@ -20,6 +20,7 @@ from orderbook_desktop.storage.reading.summaries import summaries
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.verification.verification import verify
 from tests.storage.archive_fixtures import archiver_of
+from tests.storage.made_trades import sent
 from tests.storage.packed_fixtures import (
     MARKET,
     opened,
@@ -30,6 +31,7 @@ from tests.storage.packed_fixtures import (
 )
 from tests.storage.recording_fixtures import Tape
 from tests.storage.shelf import Shelf
+from tests.storage.trade_shelf import recorded
 
 
 def files_in(folder: Path) -> list[str]:
@@ -138,10 +140,21 @@ async def test_nothing_and_what_is_there(database: Database, tmp_path: Path) -> 
     assert (tmp_path / "a.obd").read_text() == "precious"
 
 
+# How many numbers the rows of each kind have.
+_NUMBERS = {
+    "chunks": 5,
+    "books": 2,
+    "witnesses": 2,
+    "segments": 4,
+    "trade_parts": 5,
+    "trade_runs": 4,
+}
+
+
 def _records_by_the_page(data: bytes) -> dict[str, list[dict[str, Any]]]:
     """The documents of a file by kind, read with nothing but `docs/packed-recordings.md`."""
     magic, form, schema, checksum = struct.unpack("<8sIII", data[:20])
-    assert (magic, form, schema) == (b"\x89OBD\r\n\x1a\n", 1, 3)
+    assert (magic, form, schema) == (b"\x89OBD\r\n\x1a\n", 2, 3)
     assert checksum == zlib.crc32(data[:16])
     footer = data[-48:]
     offset, length, digest, size, checksum, end = struct.unpack("<QQ16sQI4s", footer)
@@ -151,7 +164,7 @@ def _records_by_the_page(data: bytes) -> dict[str, list[dict[str, Any]]]:
     assert digest == hashlib.blake2b(directory, digest_size=16).digest()
     found: dict[str, list[dict[str, Any]]] = {}
     for market in msgspec.msgpack.decode(directory):
-        for kind, numbers in (("chunks", 5), ("books", 2), ("witnesses", 2), ("segments", 4)):
+        for kind, numbers in _NUMBERS.items():
             begin, count, digest = market[kind]
             row_size = 16 + 8 * numbers
             table = data[begin : begin + count * row_size]
@@ -170,24 +183,32 @@ def _seal(fields: dict[str, Any]) -> int:
 
 async def test_the_page_says_all_that_a_reader_needs(database: Database, tmp_path: Path) -> None:
     segments = await record_all_kinds(database)
+    await recorded(database, sent(range(100, 140)))
     await packed(database, tmp_path / "a.obd")
     found = _records_by_the_page((tmp_path / "a.obd").read_bytes())
     page = (Path(__file__).parents[3] / "docs" / "packed-recordings.md").read_text("utf-8")
     assert {document["_id"] for document in found["segments"]} >= {one.id for one in segments}
+    assert [len(found[kind]) for kind in ("trade_parts", "trade_runs")] == [3, 1]
+    of_book, of_trades = page.split("**Runs of trades**")
     for kind, documents in found.items():
         for document in documents:
             for name in document:
                 assert f"`{name}`" in page, (kind, name)
-            if kind != "segments":
-                fields = {name: value for name, value in document.items() if name != "sum"}
-                if kind == "chunks":
-                    data = document["data"]
-                    assert data[:16] == hashlib.blake2b(data[16:], digest_size=16).digest()
-                    fields["data"] = data[:16]
-                assert document["sum"] == _seal(fields)
+            if kind in ("segments", "trade_runs"):
+                _check_seals(document, of_book if kind == "segments" else of_trades)
                 continue
-            names = {"front_sum": {"_id"}, "sum": {"_id"}, "archive_sum": {"_id"}}
-            for row in re.findall(r"^\| (`.*) \| .* \| `(\w+)` \|$", page, re.MULTILINE):
-                names[row[1]].update(re.findall(r"`(\w+)`", row[0]))
-            for seal, sealed in names.items():
-                assert document[seal] == _seal({name: document[name] for name in sealed})
+            fields = {name: value for name, value in document.items() if name != "sum"}
+            if "data" in document:
+                data = document["data"]
+                assert data[:16] == hashlib.blake2b(data[16:], digest_size=16).digest()
+                fields["data"] = data[:16]
+            assert document["sum"] == _seal(fields)
+
+
+def _check_seals(document: dict[str, Any], page: str) -> None:
+    """Check the three seals of a run by the table of a part of the page."""
+    names = {"front_sum": {"_id"}, "sum": {"_id"}, "archive_sum": {"_id"}}
+    for row in re.findall(r"^\| (`.*) \| .* \| `(\w+)` \|$", page, re.MULTILINE):
+        names[row[1]].update(re.findall(r"`(\w+)`", row[0]))
+    for seal, sealed in names.items():
+        assert document[seal] == _seal({name: document[name] for name in sealed})
