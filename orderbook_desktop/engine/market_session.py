@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from orderbook_desktop.core.lateness import UsualDelay
 from orderbook_desktop.core.recording_status import (
+    RecordingCounts,
     RecordingState,
     RecordingStatus,
     RepairProgress,
@@ -155,7 +156,8 @@ class MarketSession:
             wanted=self.recording or bool(self.recorded_by),
             counts=copy(self.sink.counts),
             waiting=self._parts.recorder.waiting_of(self.market),
-            problem=problem,
+            # The book is recorded all the same.
+            problem=problem or self._trades_problem,
             recorded_by=self.recorded_by,
             trades=self._stored_trades,
             repair=self._parts.repair_progress(self.market) if self.recording else None,
@@ -163,9 +165,23 @@ class MarketSession:
 
     @property
     def _stored_trades(self) -> int | None:
+        counts = self.trade_counts
+        return None if counts is None else counts.events
+
+    @property
+    def trade_counts(self) -> RecordingCounts | None:
+        """What was recorded and archived of the trades; None where they are not followed."""
         if self.trades is None:
             return None
-        return self._parts.recorder.trade_sink(self.market).counts.events
+        return self._parts.recorder.trade_sink(self.market).counts
+
+    @property
+    def _trades_problem(self) -> str:
+        """A sentence that says why the trades are not recorded; empty if they are."""
+        if self.trades is None or not self.recording:
+            return ""
+        refused = self._parts.recorder.trade_sink(self.market).refused
+        return "" if refused is None else str(refused)
 
     @property
     def lag_ms(self) -> int | None:

@@ -9,7 +9,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from orderbook_desktop.core.recording_status import RecordingCounts, RecordingStatus
+from orderbook_desktop.core.recording_status import RecordingStatus
 from orderbook_desktop.engine.market_session import MarketSession
 from orderbook_desktop.exchange.errors import Paced, UnknownSymbol
 
@@ -73,12 +73,14 @@ def problem_of(symbol: str, session: MarketSession) -> str:
     if isinstance(session.live.problem, UnknownSymbol):
         # Among several symbols, the sentence has to name this symbol.
         return detail
-    return session.recording_status.problem or detail or unarchived(session.sink.counts)
+    return session.recording_status.problem or detail or unarchived(session)
 
 
-def unarchived(counts: RecordingCounts) -> str:
+def unarchived(session: MarketSession) -> str:
     """Return why a part of the recording can't be archived, as a sentence; else empty."""
-    return counts.archive_problem and f"A part of it can't be archived: {counts.archive_problem}"
+    trades = session.trade_counts
+    problem = session.sink.counts.archive_problem or (trades.archive_problem if trades else "")
+    return problem and f"A part of it can't be archived: {problem}"
 
 
 def detail_of(symbol: str, session: MarketSession) -> str:

@@ -9,6 +9,8 @@ import pytest
 from orderbook_desktop.app.settings import Settings, Switch
 from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.engine.engine import Engine
+from orderbook_desktop.engine.recording_meter import problem_of, unarchived
+from orderbook_desktop.storage.store.trade_batches import TradeConflict
 from tests.app.conftest import ExchangeThread
 from tests.exchange.listener import until
 from tests.exchange.scripted_server import scripted_server
@@ -172,6 +174,29 @@ async def test_the_trades_of_the_exchange_are_on_the_tape_of_each_source(
         ids = [trade.trade_id for trade in tape.newest(100)]
     assert ids == list(range(ids[0], ids[-1] + 1))
     assert set(range(1, len(ids) + 1)) <= set(told)
+    await engine.close()
+
+
+@pytest.mark.expects_log("gap in the recording of trades")
+async def test_trades_that_are_not_recorded_are_told_beside_a_book_that_is(
+    stranded: Settings,
+) -> None:
+    engine = Engine(stranded, times=ENGINE_TIMES)
+    with engine.open_market("BTC/USDT", viewed=False) as lease:
+        session = lease.session
+        session.set_recording(wanted=True)
+        sink = engine.recorder.trade_sink("BTCUSDT")
+        before = session.recording_status
+        sink.counts.archive_problem = "The trade 7 is damaged."
+        assert unarchived(session).endswith("can't be archived: The trade 7 is damaged.")
+        sink.refuse(TradeConflict("BTCUSDT", 7))
+        after = session.recording_status
+        assert "trade 7 of BTCUSDT is stored already" in after.problem
+        assert "trade 7 of BTCUSDT" in problem_of("BTC/USDT", session)
+        # The book is recorded all the same.
+        assert after.state is before.state
+        session.set_recording(wanted=False)
+        assert session.recording_status.problem == ""
     await engine.close()
 
 

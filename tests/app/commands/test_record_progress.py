@@ -42,6 +42,7 @@ class Session:
     too_wide: str = ""
     recorded_by: str = ""
     repair: RepairProgress | None = None
+    trade_counts: RecordingCounts | None = None
 
     @property
     def live(self) -> SimpleNamespace:
@@ -124,10 +125,13 @@ def test_a_wait_for_a_book_is_printed_once() -> None:
     assert _text(console).count("A: syncing. The exchange limits how many whole books") == 1
 
 
-def test_a_failure_to_archive_is_printed_once() -> None:
+@pytest.mark.parametrize("of_trades", [False, True])
+def test_a_failure_to_archive_is_printed_once(of_trades: bool) -> None:
     console = _console(24, terminal=False)
-    session = Session()
-    session.counts.archive_problem = "An event is missing."
+    session = Session(trade_counts=RecordingCounts())
+    counts = session.trade_counts if of_trades else session.counts
+    assert counts is not None
+    counts.archive_problem = "An event is missing."
     with RecordProgress("book", _sessions(A=session), console) as progress:
         progress.show()
         progress.show()

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import random
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Any
 
+import msgspec
 import pytest
 
 from orderbook_desktop.core.recording_status import AllCounts, RecordingCounts
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.streams import Stream
 from orderbook_desktop.core.trade_coverage import TradeRun
-from orderbook_desktop.core.trades import TRADE, Trade
+from orderbook_desktop.core.trades import TRADE, Trade, decode_trade
+from orderbook_desktop.formats.single_trades import TradeAggregator
 from orderbook_desktop.storage.archive.archiver import Archiver
 from orderbook_desktop.storage.archive.trade_archive import TradeArchive
 from orderbook_desktop.storage.store.database import Database
@@ -24,6 +27,7 @@ from orderbook_desktop.storage.store.trade_batches import NewBatch, TradeBatches
 from orderbook_desktop.storage.store.trade_documents import batches_of
 from orderbook_desktop.storage.store.trade_reader import DatabaseTrades
 from orderbook_desktop.storage.store.trade_runs import TradeRuns
+from tests.core.test_real_capture import CAPTURE
 from tests.storage.archive_fixtures import (
     AT_ONCE,
     FragileDatabase,
@@ -311,3 +315,40 @@ async def test_what_is_repaired_into_an_archived_run_is_archived_too(database: D
     await archiver_of(database).catch_up()
     assert [trade.trade_id for trade in await read(database)] == [*range(1, 29)]
     assert await batches_left(database) == 0
+
+
+def _captured() -> list[Trade]:
+    """The trades of a real capture, made of single ones."""
+    trades: list[Trade] = []
+    aggregator, received_ns = TradeAggregator("BTCUSDT"), 0
+    with gzip.open(CAPTURE) as lines:
+        for line in lines:
+            stamp, _, text = line.partition(b" ")
+            if b"@trade" not in text:
+                continue
+            ended = aggregator.take(bytes(msgspec.json.decode(text, type=_Frame).data))
+            if ended is not None:
+                trades.append(decode_trade(ended, received_ns))
+            received_ns = int(stamp)
+    return trades
+
+
+class _Frame(msgspec.Struct):
+    data: msgspec.Raw
+
+
+@pytest.mark.skipif(not CAPTURE.is_file(), reason="the real capture is not here")
+async def test_real_trades_take_less_than_nine_bytes_each(database: Database) -> None:
+    trades = _captured()
+    assert len(trades) > 5_000
+    counts: AllCounts = defaultdict(RecordingCounts)
+    archiver = Archiver(database, pace=0.0, times=AT_ONCE, counts=counts)
+    for end in range(1_000, len(trades) + 1_000, 1_000):
+        # About a minute at a time, as beside a recorder.
+        cause = None if end < len(trades) else GapCause.USER
+        await recorded(database, trades[end - 1_000 : end], cause=cause, a_batch=20)
+        await archiver.catch_up()
+    assert await read(database) == trades
+    assert await batches_left(database) == 0
+    assert len(await chunks_of(database)) > 3
+    assert counts[STREAM].archived_bytes <= 9 * len(trades)
