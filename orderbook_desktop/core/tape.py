@@ -110,6 +110,8 @@ class Tape:
         though it may be the newest here. A trade whose numbers fit into 64 bits at no exponent is
         missing on the tape, and `break_after` says so.
         """
+        if self._begins_anew(trade) and not is_past:
+            self._forget()
         at = bisect_left(self._ids, trade.trade_id)
         is_known = at < len(self._ids) and self._ids[at] == trade.trade_id
         if is_known or (at == 0 and len(self._ids) >= self._limit):
@@ -132,6 +134,12 @@ class Tape:
             self.last = _moved(self.last, price, self.scale.price)
         if len(self._ids) > self._limit * 5 // 4:
             self._trim()
+
+    def _begins_anew(self, trade: Trade) -> bool:
+        """Return whether ids begin anew: with a lower one than all, at a later time than all."""
+        if not self._ids or trade.is_repaired or trade.trade_id >= self._ids[0]:
+            return False
+        return trade.event_ms > max(self._times_ms)
 
     def broken(self, cause: GapCause, detail: str, *, after_id: int | None = None) -> None:
         """Trades may be missing behind the trade `after_id` (None: the newest) for `cause`."""

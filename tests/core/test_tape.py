@@ -7,7 +7,7 @@ import random
 import pytest
 
 from orderbook_desktop.core.segments import GapCause
-from orderbook_desktop.core.tape import Direction, LastPrice, Tape
+from orderbook_desktop.core.tape import Direction, LastPrice, Tape, tape_of
 from orderbook_desktop.core.units import Scale
 from tests.core.trades_made import FIRST_MS, made_trade
 
@@ -32,6 +32,9 @@ def test_trades_are_exact_and_in_order() -> None:
     assert [trade.trade_id for trade in tape.before(9, 1)] == [8]
     assert [trade.trade_id for trade in tape.newest(2)] == [8, 9]
     assert (len(tape), tape.revision, tape.oldest_id, tape.newest_id) == (3, 3, 7, 9)
+    assert tape_of("BTCUSDT", [made_trade(7), made_trade(8)]).since(7) == [
+        (8, FIRST_MS + 8, 100_50000000, 2_50000000, False, False)
+    ]
 
 
 def test_the_last_price_has_the_direction_of_its_last_change() -> None:
@@ -83,6 +86,21 @@ def test_a_full_tape_holds_the_newest() -> None:
     assert [trade.trade_id for trade in tape.arrivals(8)] == list(range(10, 15))
     # What came before is not held any more, or is not known to have come since.
     assert [trade.trade_id for trade in tape.arrivals(0)] == [6, 5, *range(10, 15)]
+
+
+def test_ids_that_begin_anew_are_another_market() -> None:
+    tape = Tape("BTCUSDT", limit=4)
+    for trade_id in range(1_000, 1_004):
+        tape.add(made_trade(trade_id, "5"))
+    # These are older ones that come late.
+    tape.add(made_trade(999, "5"))
+    tape.add(made_trade(7, at_ms=FIRST_MS + 5_000, ns=0))
+    assert _ids(tape) == [1_000, 1_001, 1_002, 1_003]
+    tape.add(made_trade(7, "4", at_ms=FIRST_MS + 5_000))
+    tape.add(made_trade(8, "4", at_ms=FIRST_MS + 5_001))
+    assert _ids(tape) == [7, 8]
+    assert tape.last is not None
+    assert tape.last.price == 4 * 10**8
 
 
 def test_the_scale_follows_the_trades() -> None:

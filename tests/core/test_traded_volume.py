@@ -94,6 +94,22 @@ def test_the_last_minutes_slide() -> None:
     assert volume.at_price(5 * 10**8) == Traded()
 
 
+@pytest.mark.parametrize("slides", [True, False])
+def test_missing_trades_between_those_that_count_are_told(slides: bool) -> None:
+    tape = made_tape(made_trade(n, "5", "1") for n in (1, 2, 5))
+    volume = TradedVolume(Scale(), slides=slides)
+    assert not volume.has_holes
+    volume.follow(tape, 0)
+    assert volume.has_holes
+    # Those that slid out of the period are missed no more.
+    volume.follow(tape, FIRST_MS + 5)
+    assert volume.has_holes is not slides
+    tape.add(made_trade(3, "5", "1"))
+    tape.add(made_trade(4, "5", "1"))
+    volume.follow(tape, 0)
+    assert not volume.has_holes
+
+
 def test_expired_trades_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orderbook_desktop.core.traded_volume._EXPIRED", 3)
     tape, volume = Tape("BTCUSDT"), TradedVolume(Scale(), slides=True)
