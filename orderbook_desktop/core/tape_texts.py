@@ -55,7 +55,11 @@ class TapeFormat(Struct, frozen=True):
             return RowTexts(time, "", "", self._size(row), whole=whole)
         side = "Sell" if row.is_sold else "Buy"
         note = f"x{row.prices}" if row.prices > 1 else ""
-        return RowTexts(time, side, self._price(row.last_price, row), self._size(row), note)
+        return RowTexts(time, side, self.price_text(row), self._size(row), note)
+
+    def price_text(self, row: TapeRow) -> str:
+        """Return the price that a sweep came to, exact; empty for other rows."""
+        return self._price(row.last_price, row) if isinstance(row, Sweep) else ""
 
     def range_text(self, row: TapeRow) -> str:
         """Return where a sweep began, `from 64,100.10`, or that a trade was repaired, or nothing.

@@ -79,7 +79,7 @@ def test_missing_trades_have_a_row_with_cause_and_length() -> None:
         "99 trades missing, 0:00:05.000: the connection to the exchange was lost\nIds 2 to 100"
     )
     assert "lost" not in _FORMAT.describe(Missing(2, 2, 5, 4, None))
-    assert _FORMAT.range_text(gap) == ""
+    assert _FORMAT.range_text(gap) == _FORMAT.price_text(gap) == ""
 
 
 def test_the_causes_of_a_recording_are_those_of_its_gaps() -> None:

@@ -27,7 +27,7 @@ from orderbook_desktop.gui.actions import Action, FocusKeys
 from orderbook_desktop.gui.number_font import NumberMetrics, number_font
 from orderbook_desktop.gui.panes.book_frame import BookFrame, Message
 from orderbook_desktop.gui.panes.pane import Pane, paint_message
-from orderbook_desktop.gui.panes.time_and_sales.model import TapeModel
+from orderbook_desktop.gui.panes.time_and_sales.model import TapeModel, TapeScene
 from orderbook_desktop.gui.panes.time_and_sales.painter import PADDING, Columns, TapePainter
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.theme import Theme
@@ -205,7 +205,7 @@ class TimeAndSales(Pane):
             painter.fillRect(self.rect(), self._theme.panel)
             painter.fillRect(0, 0, self.width(), self._strip_height, self._theme.raised)
             scene, body = self.model.scene(self.lines), self._body()
-            columns = self._columns()
+            columns = self._columns(scene)
             frame = self.model.frame
             if frame is not None:
                 size = frame.symbol.quote if self.model.in_quote else frame.symbol.base
@@ -293,16 +293,12 @@ class TimeAndSales(Pane):
         below = 0 if self.model.is_home else self._strip_height
         return QRect(0, top, self.width(), max(0, self.height() - top - below))
 
-    def _columns(self) -> Columns:
-        scene = self.model.scene(self.lines)
-        rows = [] if scene is None else scene.rows
+    def _columns(self, scene: TapeScene | None) -> Columns:
         if scene is None:
             return self._painter.columns(self.width(), [], [])
-        return self._painter.columns(
-            self.width(),
-            [scene.format.texts(row).price for row in rows],
-            [scene.format.range_text(row) for row in rows],
-        )
+        prices = [scene.format.price_text(row) for row in scene.rows]
+        began = [scene.format.range_text(row) for row in scene.rows]
+        return self._painter.columns(self.width(), prices, began)
 
     def _moved(self) -> None:
         away = not self.model.is_home

@@ -96,8 +96,8 @@ def test_columns_do_not_overlap(
     )
     pane.resize(max(width, pane.minimumWidth()), 600)
     pane.set_frame(frame_of(desk))
-    columns, measure = pane._columns(), pane._numbers.width
-    scene = pane.model.scene(9)
+    scene, measure = pane.model.scene(9), pane._numbers.width
+    columns = pane._columns(scene)
     assert scene is not None
     texts = scene.format.texts(scene.rows[0])
     assert texts.note == "x2"
