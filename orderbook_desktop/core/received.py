@@ -25,12 +25,14 @@ class Received(Struct, frozen=True):
     """A message, and when it was received (ns since the epoch).
 
     A snapshot that `restarts` begins a new run, also where the book is known: its source says so,
-    as Tardis does. Any other snapshot is used only where the book is not known.
+    as Tardis does. Any other snapshot is used only where the book is not known. A trade that
+    `is_made` was made of single ones, and its id is made up.
     """
 
     received_ns: int
     message: DepthDiff | DepthSnapshot | Trade
     restarts: bool = False
+    is_made: bool = False
 
 
 class Broken(Struct, frozen=True):

@@ -134,6 +134,13 @@ def made_trade(market: str, fields: TradeFields, received_ns: int = 0) -> Trade:
     return decode_trade(EVENT_TEXT.format(fields.T, market, *texts).encode(), received_ns)
 
 
+def with_id(trade: Trade, trade_id: int) -> Trade:
+    """Return a trade of the stream with another id, also in its text."""
+    fields = msgspec.json.decode(trade.payload, type=dict[str, msgspec.Raw])
+    new = {"a": msgspec.Raw(str(trade_id).encode())}
+    return decode_trade(msgspec.json.encode(fields | new), trade.received_ns)
+
+
 def _trade(
     wire: TradeFields, market: str, sent: tuple[int, int], received_ns: int, payload: bytes
 ) -> Trade:

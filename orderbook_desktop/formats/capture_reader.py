@@ -182,12 +182,12 @@ def captured_messages(
         trades = singles.setdefault(line.market, SingleTrades(line.market))
         try:
             for trade in trades.take(line.payload, line.recv_ns):
-                yield Received(trade.received_ns, trade)
+                yield Received(trade.received_ns, trade, is_made=True)
         except UNREADABLE as error:
             notes.leave_out(item.path, line.number, _unreadable_trade(line, error))
     for market, trades in singles.items():
         for trade in trades.end():
-            yield Received(trade.received_ns, trade)
+            yield Received(trade.received_ns, trade, is_made=True)
         notes.single_trades[market] = trades.count
 
 

@@ -18,6 +18,7 @@ from orderbook_desktop.core.trades import (
     is_same_trade,
     made_trade,
     parts_missing,
+    with_id,
 )
 
 _ROW = {"a": 8, "p": "10.50", "q": "2.0", "f": 20, "l": 22, "T": 1_723_161_255_342, "m": True}
@@ -55,6 +56,13 @@ def test_a_trade_of_which_only_the_fields_are_known_is_spelt_as_the_exchange_spe
     assert (trade.received_ns, trade.event_us, trade.sent_ms) == (5, row["T"], trade.event_ms)
     assert repaired.is_repaired
     assert is_same_trade(trade, repaired)
+
+
+def test_a_trade_with_another_id_is_otherwise_the_same() -> None:
+    trade = decode_trade(msgspec.json.encode(_EVENT), 5)
+    other = with_id(trade, 2**62)
+    assert other.payload == trade.payload.replace(b'"a":8,', b'"a":%d,' % 2**62)
+    assert (other.trade_id, other.received_ns, other.price) == (2**62, 5, trade.price)
 
 
 def test_microseconds_are_told_by_their_digits() -> None:

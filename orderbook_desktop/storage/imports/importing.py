@@ -129,10 +129,10 @@ async def import_messages(
     in messages, then in chunks, or trades.
 
     Raises what reading the messages raises, `ConflictingEvents`, `ConflictingTrades`,
-    `TradeConflict`, `OtherTradeIds`, `NothingToImport`, `ImportConflict`, `ImportBusy`, a
-    `DatabaseError` for `folder`, and PyMongo's errors. If it raises or is cancelled, nothing is
-    imported; but if that is while it writes the trades, after all else, what is written stays. If
-    it is cancelled then, it raises `TradesInterrupted`.
+    `TradeConflict`, `OtherTradeIds`, `UnplacedTrades`, `NothingToImport`, `ImportConflict`,
+    `ImportBusy`, a `DatabaseError` for `folder`, and PyMongo's errors. If it raises or is
+    cancelled, nothing is imported; but if that is while it writes the trades, after all else, what
+    is written stays. If it is cancelled then, it raises `TradesInterrupted`.
     """
     with Spool(folder) as spool, TradeSpool(folder) as trade_spool:
         reader = _Reader(messages, spool, trade_spool, progress, times.stop_s)
@@ -241,7 +241,7 @@ class _Reader:
                 continue
             market = received.message.market
             if isinstance(received.message, Trade):
-                self._trades.put(received.message)
+                self._trades.put(received.message, is_made=received.is_made)
             else:
                 if market not in markets:
                     markets[market] = MarketRuns(market, self._spooler)

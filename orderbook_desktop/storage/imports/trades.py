@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Final, Self
 
 import msgspec
+import numpy as np
 import zstandard
 from msgspec import Struct, field
 
@@ -26,7 +27,9 @@ from orderbook_desktop.core.errors import InexactValue, KnownError
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.trade_coverage import Covered, TradeGap, TradeOrigin, covered
 from orderbook_desktop.core.trades import Trade, is_same_trade
+from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.storage.errors import folder_error
+from orderbook_desktop.storage.imports.trade_ids import Stretch, TradeIds
 from orderbook_desktop.storage.reading.recorded_trades import RecordedTrades
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.trade_reader import DatabaseTrades
@@ -56,7 +59,7 @@ class ConflictingTrades(KnownError):
 
 
 class OtherTradeIds(KnownError):
-    """The trade `trade_id` is dated amid stored ones, whose ids are `first_id` to `last_id`."""
+    """The id and the time of `trade_id` contradict the stored trades `first_id` to `last_id`."""
 
     market: str
     trade_id: int
@@ -65,10 +68,10 @@ class OtherTradeIds(KnownError):
 
     def __str__(self) -> str:
         return (
-            f"Nothing was imported: the trade {self.trade_id} of {self.market} is of a time whose "
-            f"trades are stored with the ids {self.first_id} to {self.last_id}, so the files "
-            "number trades otherwise (as those that count each part of an order do); choose "
-            "another DB_NAME for them."
+            f"Nothing was imported: by its time the trade {self.trade_id} of {self.market} is not "
+            f"where its id belongs beside the stored trades {self.first_id} to {self.last_id}, so "
+            "the files number trades otherwise (as those that count each part of an order do); "
+            "choose another DB_NAME for them."
         )
 
 
@@ -116,9 +119,14 @@ class _Piece(Struct, frozen=True, order=True):
 
 
 class _Found(Struct):
-    """What was found of one market."""
+    """What was found of one market; `is_made` is whether its trades were made of single ones.
+
+    Of these only those in `stretches` are new, unless it is None.
+    """
 
     pieces: list[_Piece] = field(default_factory=list)
+    is_made: bool = False
+    stretches: list[Stretch] | None = None
     count: int = 0
     too_wide: int = 0
     from_ms: int = 0
@@ -159,9 +167,10 @@ class TradeSpool:
         """What was found, by market."""
         return self._found
 
-    def put(self, trade: Trade) -> None:
+    def put(self, trade: Trade, *, is_made: bool = False) -> None:
         """Keep a trade; trades come in any order."""
         found = self._found.setdefault(trade.market, _Found())
+        found.is_made |= is_made
         if max(len(trade.price), len(trade.quantity)) > _SURELY_FITTING and not _fits(trade):
             found.too_wide += 1
             return
@@ -194,10 +203,24 @@ class TradeSpool:
             batch.append(trade)
             latest = trade
             if len(batch) == _BATCH:
-                yield batch
+                yield self._numbered(batch)
                 batch = []
         if batch:
-            yield batch
+            yield self._numbered(batch)
+
+    def _numbered(self, batch: list[Trade]) -> list[Trade]:
+        """Return the trades of `batch` that may be new, with the ids that they get."""
+        stretches = self._found[batch[0].market].stretches
+        if stretches is None:
+            return batch
+        at = 0
+        numbered: list[Trade] = []
+        for trade in batch:
+            while at < len(stretches) and stretches[at].last.trade_id < trade.trade_id:
+                at += 1
+            if at < len(stretches) and stretches[at].first.trade_id <= trade.trade_id:
+                numbered.append(stretches[at].renumbered(trade))
+        return numbered
 
     def _merged(self, market: str) -> Iterator[Trade]:
         """Iterate over all trades in the order of ids; few pieces are in memory at a time."""
@@ -262,15 +285,22 @@ class TradeImport:
     async def compare(self, progress: Callable[[int, int], None]) -> None:
         """Compare all trades, of the files and the stored ones.
 
-        Raises `ConflictingTrades`, `TradeConflict` and `OtherTradeIds`.
+        Raises `ConflictingTrades`, `TradeConflict`, `OtherTradeIds` and `UnplacedTrades`.
         """
         self._done = 0
-        for market in self._spool.found:
+        for market, found in self._spool.found.items():
             stretches = covered(await self._reader.runs(market))
-            new = distinct = 0
+            found.stretches, before = None, 0
+            if found.is_made and stretches:
+                ids = TradeIds(self._reader, market, stretches)
+                batches = self._spool.batches(market)
+                found.stretches = await ids.find(batches, found.from_ms, found.to_ms)
+                before = ids.count - sum(map(len, found.stretches))
+            new, distinct = 0, before
             batches = self._spool.batches(market)
-            while batch := await in_thread(next, batches, None):
-                new += await self._compare(batch, stretches)
+            while (batch := await in_thread(next, batches, None)) is not None:
+                if batch:
+                    new += await self._compare(batch, stretches)
                 distinct += len(batch)
                 self._report(batch, progress)
             # A repeated attempt finds what the first one stored.
@@ -288,7 +318,7 @@ class TradeImport:
         try:
             for market in self._spool.found:
                 batches = self._spool.batches(market)
-                while batch := await in_thread(next, batches, None):
+                while (batch := await in_thread(next, batches, None)) is not None:
                     await self._store(batch)
                     self._report(batch, progress)
                 await self._name_gaps(market)
@@ -319,10 +349,10 @@ class TradeImport:
         market = batch[0].market
         _check_ids(batch, stretches)
         known: dict[int, Trade] = {}
-        stored = self._reader.stored(market, batch[0].trade_id, batch[-1].trade_id)
-        async with aclosing(stored) as pieces:
-            async for piece in pieces:
-                known |= {trade.trade_id: trade for trade in await in_thread(piece.trades)}
+        for first_id, last_id in _near_ids(batch):
+            async with aclosing(self._reader.stored(market, first_id, last_id)) as pieces:
+                async for piece in pieces:
+                    known |= {trade.trade_id: trade for trade in await in_thread(piece.trades)}
         for trade in batch:
             if trade.trade_id in known and not is_same_trade(known[trade.trade_id], trade):
                 raise TradeConflict(market, trade.trade_id)
@@ -342,16 +372,36 @@ class TradeImport:
         progress(self._done, self._total)
 
 
+def _near_ids(batch: list[Trade]) -> Iterator[tuple[int, int]]:
+    """Iterate over ranges that have the ids of `batch`, and none that is far from all of them."""
+    ids = sorted(trade.trade_id for trade in batch)
+    begin = end = ids[0]
+    for trade_id in ids:
+        if trade_id > end + _BATCH:
+            yield begin, end
+            begin = trade_id
+        end = trade_id
+    yield begin, end
+
+
 def _check_ids(batch: list[Trade], stretches: list[Covered]) -> None:
-    """Raise `OtherTradeIds` if a trade is dated amid stored ones, but has an id beside theirs."""
-    first_ms = min(trade.event_ms for trade in batch)
-    last_ms = max(trade.event_ms for trade in batch)
-    for stretch in stretches:
-        from_ms, to_ms = stretch.from_ms + _STEPS_BACK_MS, stretch.to_ms - _STEPS_BACK_MS
-        ids = stretch.first_id, stretch.last_id
-        is_inside = ids[0] <= batch[0].trade_id and batch[-1].trade_id <= ids[1]
-        if is_inside or last_ms <= from_ms or first_ms >= to_ms:
-            continue
-        for trade in batch:
-            if from_ms < trade.event_ms < to_ms and not ids[0] <= trade.trade_id <= ids[1]:
-                raise OtherTradeIds(trade.market, trade.trade_id, *ids)
+    """Raise `OtherTradeIds` if ids and times of trades and of what is stored contradict each other.
+
+    A trade with a higher id is not earlier, but for a step back of the exchange's clock.
+    """
+    if not stretches:
+        return
+    ids = np.array([trade.trade_id for trade in batch], dtype=np.int64)
+    times = np.array([trade.event_ms for trade in batch], dtype=np.int64)
+    firsts, lasts, from_ms, to_ms = np.array(stretches, dtype=np.int64).T
+    # How many stretches lie before each trade, and the latest time of these; and so behind it.
+    before, behind = lasts.searchsorted(ids), firsts.searchsorted(ids, side="right")
+    latest = np.concatenate(([0], np.maximum.accumulate(to_ms)))[before]
+    soonest = np.concatenate((np.minimum.accumulate(from_ms[::-1])[::-1], [INT64_MAX]))[behind]
+    is_early = times < latest - _STEPS_BACK_MS
+    is_odd = is_early | (times - _STEPS_BACK_MS > soonest)
+    if is_odd.any():
+        at = int(is_odd.argmax())
+        other = stretches[int(before[at]) - 1 if is_early[at] else int(behind[at])]
+        trade = batch[at]
+        raise OtherTradeIds(trade.market, trade.trade_id, other.first_id, other.last_id)

@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import sys
+import zipfile
 from bisect import bisect_right
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -478,3 +479,30 @@ def test_an_import_is_removed_after_asking(joined: Path, tmp_path: Path) -> None
     done = run_command(joined, "remove", "BTC/USDT", "--import", key, "--yes")
     assert done.returncode == 1
     assert "has no import whose id begins with" in done.stderr
+
+
+def test_the_exchanges_zips_come_in_and_trades_go_out(joined: Path, tmp_path: Path) -> None:
+    name = "BTCUSDT-aggTrades-2025-01-31"
+    rows = [f"{at},94000.0{at},0.5,{at},{at},{1738281600000000 + at},False,True" for at in range(9)]
+    path, beside = tmp_path / f"{name}.zip", tmp_path / f"{name}.zip.CHECKSUM"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(f"{name}.csv", "\n".join(rows) + "\n")
+    beside.write_text("0" * 64 + f"  {path.name}\n")
+    done = run_command(joined, "import", str(path))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "zip does not match its checksum in" in done.stderr
+    beside.unlink()
+    done = run_command(joined, "import", str(path))
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"BTCUSDT: 9 trades, .*, into \w+\.\n", done.stdout)
+    assert done.stderr == f"orderbook-desktop: times in {path.name} were read as microseconds.\n"
+    out = tmp_path / "trades.csv"
+    members = ("export", "BTC/USDT", "-o", str(out), "--force", "--format")
+    done = run_command(joined, *members, "tardis-trades", "--to", "1738281600001")
+    assert done.returncode == 0, done.stderr
+    assert "9 trades were repaired and never received: their local_timestamp is" in done.stderr
+    texts = [row["price"] for row in csv_module.DictReader(out.read_text().splitlines())]
+    assert texts == ["94000", *(f"94000.0{at}" for at in range(1, 9))]
+    done = run_command(joined, *members, "parquet-trades", "--from", "1738281600001")
+    assert done.returncode == 1
+    assert "Nothing is recorded of the trades of BTC/USDT" in done.stderr

@@ -95,7 +95,7 @@ async def test_ids_of_another_kind_are_refused(database: Database, tmp_path: Pat
     known = [asked(trade_id, T=FIRST_MS + trade_id * 1_000) for trade_id in range(10, 20)]
     await TradeWriter(database).store(known, TradeOrigin.REPAIR)
     single = [asked(trade_id, T=FIRST_MS + 14_000) for trade_id in range(700, 705)]
-    with pytest.raises(OtherTradeIds, match=r"the trade 700 of BTCUSDT .* ids 10 to 19"):
+    with pytest.raises(OtherTradeIds, match="beside the stored trades 10 to 19"):
         await _imported(database, single, tmp_path)
     # What only touches the stored ones may be of the same kind.
     later = [asked(trade_id, T=FIRST_MS + 19_000) for trade_id in range(20, 25)]
