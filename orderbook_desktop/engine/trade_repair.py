@@ -14,6 +14,7 @@ from typing import Final, Protocol
 from msgspec import Struct
 
 from orderbook_desktop.core.backoff import backoff_delays
+from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.recording_status import RepairProgress
 from orderbook_desktop.core.segments import GapCause
@@ -25,12 +26,13 @@ from orderbook_desktop.exchange.errors import (
     Paced,
     RateLimited,
     TradesNotServed,
+    Unreachable,
 )
 from orderbook_desktop.exchange.rest import TRADES_AT_MOST
 from orderbook_desktop.storage.failures import is_driver_failure
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.trade_reader import DatabaseTrades
-from orderbook_desktop.storage.store.trade_writer import TradeConflict, TradeWriter
+from orderbook_desktop.storage.store.trade_writer import TradeConflict, TradesBusy, TradeWriter
 from orderbook_desktop.system.attempts import Repeats
 
 _log = logging.getLogger(__name__)
@@ -40,6 +42,9 @@ _LONGEST_HOLE_MS: Final = 24 * 3_600_000
 # The answers may be behind the stream for a moment.
 _FRESH_MS: Final = 60_000
 _LEFT_OUT: Final = "It serves the trades around them."
+
+# The failures that do not depend on what is asked for.
+_OF_ALL: Final = (Paced, RateLimited, Unreachable)
 
 Fetch = Callable[[str, int, int], Awaitable[list[Trade]]]
 
@@ -64,7 +69,7 @@ class _Hole:
     `edge_id` is the last stored id before what is missing. `next_id` is where the next answer is to
     begin: at first with the trade at the edge, which shows that the answer is of the same trades.
     If the exchange refuses that, `refused_id` is the highest id that it refused, and `served_id`
-    the lowest one that it served.
+    the lowest one that it served. It is asked no earlier than at `not_before` (s).
     """
 
     def __init__(self, market: str, gap: TradeGap) -> None:
@@ -73,6 +78,7 @@ class _Hole:
         self.edge_id = self.next_id = gap.after_id
         self.refused_id: int | None = None
         self.served_id = gap.before_id
+        self.not_before = float("-inf")
 
     @property
     def missing(self) -> int:
@@ -161,12 +167,14 @@ class TradeRepair:
         """Log why trades can't be repaired now. Of a failure of the driver the recorder tells."""
         if not self._repeats.is_new(error):
             return
-        if isinstance(error, ExchangeError):
+        if isinstance(error, ExchangeError | TradesBusy):
             _log.info("no missing trades now: %s", error)
+        elif isinstance(error, KnownError):
+            _log.warning("missing trades can't be repaired now: %s", error)
         elif is_driver_failure(error):
             _log.debug("no missing trades now: %s", type(error).__name__)
         else:
-            _log.error("the missing trades can't be repaired now", exc_info=error)
+            _log.error("missing trades can't be repaired now", exc_info=error)
 
     async def step(self, sessions: Iterable[RecordedTrades]) -> float:
         """Look at the market that is due, or ask once for trades; return the seconds to wait.
@@ -176,13 +184,22 @@ class TradeRepair:
         due = self._noted(sessions)
         if due is not None:
             await self._look(due)
-        holes = [hole for known in self._markets.values() for hole in known.holes]
+        begun = self._now()
+        all_holes = [hole for known in self._markets.values() for hole in known.holes]
+        holes = [hole for hole in all_holes if hole.not_before <= begun]
         if not holes:
             return self._times.look_every_s
-        begun = self._now()
-        again_s = await self._fill(max(holes, key=lambda hole: hole.gap.to_ms))
+        hole = max(holes, key=lambda hole: hole.gap.to_ms)
+        try:
+            await self._fill(hole)
+        except _OF_ALL:
+            raise
+        except KnownError as error:
+            # Other holes need not wait for this one.
+            hole.not_before = begun + self._times.longest_delay_s
+            self._log_once(error)
         # The database has as much time for others as it takes here.
-        return max(self._times.request_every_s, self._now() - begun, again_s)
+        return max(self._times.request_every_s, self._now() - begun)
 
     def _noted(self, sessions: Iterable[RecordedTrades]) -> str | None:
         """Take note of the recorded markets; return the one whose runs are to be read, if any."""
@@ -234,18 +251,18 @@ class TradeRepair:
         )
         return False
 
-    async def _fill(self, hole: _Hole) -> float:
-        """Ask once for trades of `hole`; return the seconds to wait before the next request."""
+    async def _fill(self, hole: _Hole) -> None:
+        """Ask once for trades of `hole`, and store them."""
         if hole.refused_id is not None:
             await self._seek(hole, hole.refused_id)
-            return 0.0
+            return
         before_id = hole.gap.before_id
         limit = min(TRADES_AT_MOST, before_id - hole.next_id + 1)
         try:
             answer = await self._fetch(hole.market, hole.next_id, limit)
         except TradesNotServed:
             hole.refused()
-            return 0.0
+            return
         trades = [trade for trade in answer if trade.trade_id <= before_id]
         try:
             await self._store(hole, trades)
@@ -253,16 +270,16 @@ class TradeRepair:
             _log.warning("%s: missing trades are not repaired: %s", hole.market, error)
             self._give_up(hole.market, hole.edge_id, before_id)
             self._end(hole)
-            return 0.0
+            return
         is_last = len(trades) < len(answer) or hole.next_id >= before_id - 1
         if not is_last and len(answer) < limit:
             if self._now_ns() // _NS_A_MS - hole.gap.to_ms < _FRESH_MS:
-                return self._times.again_s
+                hole.not_before = self._now() + self._times.again_s
+                return
             is_last = True
         if is_last:
             await self._leave(hole, before_id)
             self._end(hole)
-        return 0.0
 
     async def _seek(self, hole: _Hole, refused_id: int) -> None:
         """Ask once to find the first id that the exchange still serves."""

@@ -7,16 +7,23 @@ from collections.abc import Iterable
 
 import pytest
 
+from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.recording_status import RepairProgress
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.trade_coverage import TradeGap, TradeOrigin, gaps_between
 from orderbook_desktop.core.trades import Trade
 from orderbook_desktop.engine.settings import RepairTimes
 from orderbook_desktop.engine.trade_repair import TradeRepair
-from orderbook_desktop.exchange.errors import Paced, TradesNotServed, Unreachable
+from orderbook_desktop.exchange.errors import (
+    Paced,
+    TradesNotServed,
+    UnexpectedAnswer,
+    UnknownSymbol,
+    Unreachable,
+)
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.trade_reader import DatabaseTrades
-from orderbook_desktop.storage.store.trade_writer import TradeWriter
+from orderbook_desktop.storage.store.trade_writer import TradesBusy, TradeWriter
 from tests.storage.made_trades import FIRST_MS, asked, received
 from tests.storage.processes import eventually
 
@@ -221,12 +228,33 @@ async def test_an_answer_may_be_behind_the_stream_for_a_moment(scene: Scene) -> 
     await scene.record(range(1, 11), range(31, 41))
     scene.now_ms = FIRST_MS + 1_000
     scene.exchange.newest_id = 20
-    assert await scene.repair.step(scene.sessions) == QUICK.again_s
-    assert await scene.repair.step(scene.sessions) == QUICK.again_s
+    for _ in range(3):
+        await scene.repair.step(scene.sessions)
+    assert scene.exchange.asked == [(BTC, 10, 22)]
+    scene.now_s += QUICK.again_s
+    await scene.repair.step(scene.sessions)
     scene.exchange.newest_id = 50
+    scene.now_s += QUICK.again_s
     await scene.finish()
     assert await scene.gaps() == []
     assert scene.exchange.asked == [(BTC, 10, 22), (BTC, 20, 12), (BTC, 20, 12)]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [UnknownSymbol(BTC), UnexpectedAnswer("http://127.0.0.1", "odd"), TradesBusy(BTC)],
+)
+async def test_a_hole_that_fails_keeps_no_other_one_waiting(
+    scene: Scene, error: KnownError
+) -> None:
+    await scene.record(range(1, 3), range(5, 7), range(20, 22))
+    scene.exchange.errors = [error]
+    for _ in range(3):
+        await scene.repair.step(scene.sessions)
+    assert [(gap.after_id, gap.before_id) for gap in await scene.gaps()] == [(6, 20)]
+    scene.now_s += QUICK.longest_delay_s
+    await scene.finish()
+    assert await scene.gaps() == []
 
 
 async def test_an_end_at_any_moment_changes_nothing(scene: Scene) -> None:
