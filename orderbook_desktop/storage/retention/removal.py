@@ -267,11 +267,11 @@ async def remove(database: Database, span: Span) -> Removal:
     """Remove `span`; return what went. Raises as `find_removal`, and `ImportBusy`."""
     await settle_imports(database, set())
     removal = await find_removal(database, span)
+    if removal.trades.runs and not await remove_trades(database, span.market, removal.trades):
+        raise StillRecorded(span.market)
     standing = await _Standing.of(database, span.market)
     for part in removal.parts:
         await _remove_part(database, part, standing)
-    if removal.trades.runs:
-        await remove_trades(database, span.market, removal.trades)
     return removal
 
 

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.trade_coverage import TradeRun, covered
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.leases import ArchiveLease
 from orderbook_desktop.storage.store.trade_cuts import finish_cuts
 from orderbook_desktop.storage.store.trade_reader import DatabaseTrades
 from orderbook_desktop.storage.store.trade_runs import StoredRun, TradeRuns
@@ -29,7 +30,7 @@ REMOVED: Final = "What followed was removed on request."
 class TradeRemoval(Struct, frozen=True):
     """What goes of a market's trades: the ids `first_id` to `last_id` of `runs`.
 
-    `is_settled` is false if some of it is being recorded, or is not archived yet. `trades` is how
+    `is_settled` is false if some of it is being recorded, and not archived yet. `trades` is how
     many are not stored any more afterwards; others may stay, since another run has them, too.
     """
 
@@ -75,9 +76,9 @@ async def find_trades(
     left = [rest for one in met for rest in _rests(one.run, first_id, last_id)]
     begin = max(first_id, min(one.run.first_id for one in met))
     end = min(last_id, max(one.run.last_id for one in met))
-    is_settled = import_id is not None or not (
-        any(one.is_running and one.run.last_id <= last_id for one in met)
-        or await reader.batches(market, first_id, last_id)
+    running = [one for one in met if one.is_running]
+    is_settled = not any(one.run.last_id <= last_id for one in running) and not (
+        running and await reader.batches(market, first_id, last_id)
     )
     return TradeRemoval(
         met,
@@ -88,8 +89,23 @@ async def find_trades(
     )
 
 
-async def remove_trades(database: Database, market: str, removal: TradeRemoval) -> None:
-    """Remove what `find_trades` has found. Raises PyMongo's errors."""
+async def remove_trades(database: Database, market: str, removal: TradeRemoval) -> bool:
+    """Remove what `find_trades` has found; return false if another process archives some of it.
+
+    Raises PyMongo's errors.
+    """
+    lease, reader = ArchiveLease(database), DatabaseTrades(database)
+    batches = await reader.batches(market, removal.first_id, removal.last_id)
+    if batches and await lease.hold(market) is None:
+        return False
+    try:
+        await _remove(database, market, removal)
+    finally:
+        await lease.release(market)
+    return True
+
+
+async def _remove(database: Database, market: str, removal: TradeRemoval) -> None:
     runs, reader = TradeRuns(database), DatabaseTrades(database)
     for stored in removal.runs:
         run = stored.run

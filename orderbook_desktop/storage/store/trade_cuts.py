@@ -16,7 +16,7 @@ from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.trade_coverage import Covered, TradeOrigin, covered
 from orderbook_desktop.storage.store.cuts import ChainLink, Removed, Wanted
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.schema import TRADE_CHUNKS
+from orderbook_desktop.storage.store.schema import TRADE_CHUNKS, TRADE_EVENTS
 from orderbook_desktop.storage.store.trade_chunks import TRADES_A_CHUNK
 from orderbook_desktop.storage.store.trade_reader import DatabaseTrades
 from orderbook_desktop.storage.store.trade_runs import StoredRun, TradeRuns
@@ -159,9 +159,10 @@ async def finish_cuts(database: Database, market: str) -> None:
     for one in stored:
         if one.cut_from is not None:
             first_id, last_id = one.cut_from, one.run.first_id - 1
-            for part in await _chunks_within(database, market, first_id, last_id):
+            for part in await _parts_within(database, market, first_id, last_id):
                 if not any(_overlap(ids, part) for ids in claimed):
-                    await database.collection(TRADE_CHUNKS).delete_one({"_id": part.key})
+                    name = TRADE_CHUNKS if part.is_archived else TRADE_EVENTS
+                    await database.collection(name).delete_one({"_id": part.key})
             if not await runs.finish_cut(one):
                 continue
         is_over = one.cut_from is not None or not one.to_archive
@@ -169,12 +170,11 @@ async def finish_cuts(database: Database, market: str) -> None:
             await runs.remove([one.id])
 
 
-async def _chunks_within(
+async def _parts_within(
     database: Database, market: str, first_id: int, last_id: int
 ) -> list[TradePart]:
-    """Return the chunks all of whose trades are in a range of ids."""
-    reader = DatabaseTrades(database)
-    found = await reader.chunks(market, first_id, last_id)
+    """Return the chunks and batches all of whose trades are in a range of ids."""
+    found = await DatabaseTrades(database).parts(market, first_id, last_id)
     return [part for part in found if part.first_id >= first_id and part.last_id <= last_id]
 
 

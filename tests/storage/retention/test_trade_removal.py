@@ -16,6 +16,7 @@ from orderbook_desktop.storage.retention.removal import (
 )
 from orderbook_desktop.storage.retention.trade_removal import REMOVED
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.leases import ArchiveLease
 from orderbook_desktop.storage.store.trade_reader import DatabaseTrades
 from orderbook_desktop.storage.store.trade_runs import TradeRuns
 from orderbook_desktop.storage.verification.trade_proof import ProvenTrades
@@ -124,6 +125,23 @@ async def test_what_is_recorded_or_not_archived_stays(database: Database) -> Non
     await remove(database, between(105, 110))
     assert await runs_of(database) == [(110, 139)]
     await proven(database)
+
+
+async def test_what_waits_for_an_archiver_goes_if_there_is_none(database: Database) -> None:
+    """As after `unpack`, while nothing is recorded."""
+    trades = sent(range(100, 140))
+    run = await claim(database, trades)
+    await archive(database, trades[:20], run)
+    await put(database, trades[20:])
+    archiver = ArchiveLease(database)
+    assert await archiver.hold(_MARKET) is not None
+    with pytest.raises(StillRecorded):
+        await remove(database, Span(_MARKET))
+    assert await runs_of(database) == [(100, 139)]
+    await archiver.release(_MARKET)
+    await remove(database, Span(_MARKET))
+    for name in ("trade_runs", "trade_chunks", "trade_events"):
+        assert await all_of(database, name) == []
 
 
 async def test_an_import_goes_but_not_what_others_have(database: Database) -> None:
