@@ -14,11 +14,15 @@ from orderbook_desktop.core.number_format import (
     short_text,
 )
 from orderbook_desktop.core.symbols import SymbolInfo
+from orderbook_desktop.core.tape import Tape
 from orderbook_desktop.core.tape_rows import Missing, Summed, Sweep, TapeRow
 from orderbook_desktop.core.time_text import clock_text, duration_text
+from orderbook_desktop.core.units import format_units, rounded_units
 
 # So many characters have room for a size.
 _SIZE_WIDEST: Final = 11
+_USUAL_OF: Final = 500
+_PLACES_AT_MOST: Final = 8
 
 
 class RowTexts(NamedTuple):
@@ -38,12 +42,13 @@ class RowTexts(NamedTuple):
 class TapeFormat(Struct, frozen=True):
     """How a market's trades are written: with the places of `market`, in the assets of `symbol`.
 
-    `in_quote` is whether sizes are what they cost in the quote asset.
+    `in_quote` is whether sizes are what they cost in the quote asset, with `cost_places` places.
     """
 
     market: MarketFormat
     symbol: SymbolInfo
     in_quote: bool = False
+    cost_places: int = 2
 
     def texts(self, row: TapeRow) -> RowTexts:
         """Return the texts of a row."""
@@ -115,9 +120,26 @@ class TapeFormat(Struct, frozen=True):
     def _size(self, row: Sweep | Summed) -> str:
         """Return a size in few characters."""
         if self.in_quote:
-            return short_text(row.cost, row.scale.notional, 2, _SIZE_WIDEST)
+            return self._short_cost(row.cost, row.scale.notional)
         places = self.market.quantity_places
         return short_text(row.quantity, row.scale.quantity, places, _SIZE_WIDEST)
+
+    def _short_cost(self, cost: int, exponent: int) -> str:
+        """Return a cost in few characters, all with the same number of places where they fit."""
+        places = min(self.cost_places, exponent)
+        units = rounded_units(cost, exponent - places)
+        if not units:
+            return f"<{format_units(1, places)}"
+        return short_text(units, places, places, _SIZE_WIDEST)
+
+
+def cost_places(tape: Tape) -> int:
+    """Return how many places the costs of trades need: two from 1 on, as for money, else more."""
+    costs = sorted(trade.price * trade.quantity for trade in tape.newest(_USUAL_OF))
+    if not costs:
+        return 2
+    magnitude = len(str(costs[len(costs) // 2])) - 1 - tape.scale.notional
+    return min(_PLACES_AT_MOST, max(2, 3 - magnitude))
 
 
 def missing_text(row: Missing) -> str:

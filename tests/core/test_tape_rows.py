@@ -22,7 +22,7 @@ from orderbook_desktop.core.tape_rows import (
     rows_of,
     summed,
 )
-from orderbook_desktop.core.tape_texts import TapeFormat
+from orderbook_desktop.core.tape_texts import TapeFormat, cost_places
 from orderbook_desktop.core.time_text import clock_text
 from orderbook_desktop.core.trade_coverage import TradeGap
 from orderbook_desktop.core.units import Scale
@@ -230,6 +230,17 @@ def test_preset_sizes_begin_at_the_usual_one() -> None:
     assert preset_sizes(tape)[0] == "1,000,000"
 
 
+@pytest.mark.parametrize(
+    ("price", "quantity", "places"),
+    [("64100", "0.5", 2), ("1", "1.5", 3), ("0.05", "1", 5), ("0.00000001", "1", 8)],
+)
+def test_costs_have_the_places_that_the_usual_one_needs(
+    price: str, quantity: str, places: int
+) -> None:
+    assert cost_places(Tape("BTCUSDT")) == 2
+    assert cost_places(made_tape([made_trade(1, price, quantity)])) == places
+
+
 def test_texts_are_exact_and_say_the_side_in_words() -> None:
     (row,) = _rows(_sweep_tape())
     assert _FORMAT.texts(row) == (_AT, "Buy", "100.03", "8.00000", "x3", "")
@@ -241,6 +252,10 @@ def test_texts_are_exact_and_say_the_side_in_words() -> None:
     )
     in_quote = TapeFormat(_FORMAT.market, _SYMBOL, in_quote=True)
     assert in_quote.texts(row).quantity == "800.15"
+    (row,) = _rows(made_tape([made_trade(1, "0.5", "0.001")]))
+    assert in_quote.texts(row).quantity == "<0.01"
+    finer = TapeFormat(_FORMAT.market, _SYMBOL, in_quote=True, cost_places=6)
+    assert finer.texts(row).quantity == "0.000500"
     (row,) = _rows(made_tape([made_trade(1, "0.00000001", "123456789.5", sold=True)]))
     assert _FORMAT.texts(row)[1:5] == ("Sell", "0.00000001", "123.46M", "")
     assert _FORMAT.range_text(row) == ""

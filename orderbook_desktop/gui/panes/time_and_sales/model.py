@@ -20,7 +20,7 @@ from orderbook_desktop.core.tape_rows import (
     preset_sizes,
     rows_of,
 )
-from orderbook_desktop.core.tape_texts import TapeFormat
+from orderbook_desktop.core.tape_texts import TapeFormat, cost_places
 from orderbook_desktop.core.time_text import date_text
 from orderbook_desktop.gui.panes.book_frame import BookFrame, Message, message_of
 from orderbook_desktop.gui.panes.time_and_sales.reading import PAGE_TRADES, Reading
@@ -78,6 +78,7 @@ class TapeModel:
         self._is_asking = False
         self._problem = ""
         self._usual: tuple[int, int | None] = -1, None
+        self._cost_places = 2
 
     @property
     def tape(self) -> Tape | None:
@@ -118,6 +119,7 @@ class TapeModel:
         self._live.follow(self.tape)
         if not self.presets and self.tape is not None:
             self.presets = preset_sizes(self.tape)
+            self._cost_places = cost_places(self.tape)
         return self._live.revision != before
 
     def go_home(self) -> None:
@@ -200,7 +202,7 @@ class TapeModel:
         symbol, text = self.frame.symbol, self.frame.format
         return TapeScene(
             rows,
-            TapeFormat(text, symbol, in_quote=self.in_quote),
+            TapeFormat(text, symbol, in_quote=self.in_quote, cost_places=self._cost_places),
             self._large_from(),
             self.picked,
             self._end_text(rows, lines),
