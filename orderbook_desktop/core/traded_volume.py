@@ -122,15 +122,21 @@ class TradedVolume:
             return self._ids.has_hole_after(self._trades[self._first][1])
         return not self._slides and self._ids.has_hole_after(-1)
 
-    def follow(self, tape: Tape, from_ms: int) -> None:
-        """Count the trades of `tape` from `from_ms` on, and no older ones."""
+    def follow(self, tape: Tape, from_ms: int) -> bool:
+        """Count the trades of `tape` from `from_ms` on, and no older ones.
+
+        Return whether all that came since the last call are counted: a tape holds so many only.
+        """
+        is_whole = True
         if tape is self._tape:
             fresh = tape.arrivals(self._taken)
+            is_whole = len(fresh) >= tape.revision - self._taken
         else:
             self._tape, fresh = tape, tape.since(-1)
         self._taken = tape.revision
         self.take(fresh, tape.scale, from_ms)
         self._expire(from_ms)
+        return is_whole
 
     def take(self, trades: Iterable[TapeTrade], scale: Scale, from_ms: int) -> None:
         """Count those of `trades`, in units of `scale`, that are from `from_ms` on, and are new."""

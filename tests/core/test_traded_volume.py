@@ -120,6 +120,19 @@ def test_expired_trades_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(volume._trades) < 10
 
 
+def test_trades_that_a_tape_held_no_more_are_told() -> None:
+    tape = made_tape([made_trade(1)], limit=8)
+    volume = TradedVolume(Scale(), slides=False)
+    assert volume.follow(tape, 0)
+    for number in range(2, 10):
+        tape.add(made_trade(number))
+    assert volume.follow(tape, 0)
+    for number in range(10, 40):
+        tape.add(made_trade(number))
+    assert not volume.follow(tape, 0)
+    assert volume.follow(tape, 0)
+
+
 def test_each_trade_counts_once_from_wherever_it_comes() -> None:
     trades = random_trades(100)
     tape = made_tape(trades[40:])

@@ -106,13 +106,14 @@ class LadderVolume:
         from_ms = self._period.from_ms(now_ms, self._first_ms.setdefault(market, now_ms))
         begun = market, tape, self._period, from_ms if self._period.is_session else 0
         from_ms = max(from_ms, self._cleared_ms.get(market, 0))
-        if begun != self._begun or self._volume is None:
-            self._begin(frame, begun, now_ms)
-        if self._volume is not None:
-            self._from_ms = from_ms
-            self._volume.refine(frame.format.scale)
-            self._volume.follow(tape, from_ms)
-            self._look_back(frame, now_ms)
+        self._from_ms, volume = from_ms, self._volume
+        if begun != self._begun or volume is None:
+            volume = self._begin(frame, begun, now_ms)
+        volume.refine(frame.format.scale)
+        if not volume.follow(tape, from_ms):
+            # The window was hidden for long; the recording has what the tape holds no more.
+            self._begin(frame, begun, now_ms).follow(tape, from_ms)
+        self._look_back(frame, now_ms)
 
     def texts(self, rows: Sequence[Row], ladder: Ladder, step: int) -> list[VolumeTexts]:
         """Return what to show of `rows`, which are of groups of `step` unless they are single."""
@@ -174,15 +175,17 @@ class LadderVolume:
     def _is_known_back(self) -> bool:
         return self._known_from_ms <= self._from_ms
 
-    def _begin(self, frame: BookFrame, begun: tuple[object, ...], now_ms: int) -> None:
+    def _begin(self, frame: BookFrame, begun: tuple[object, ...], now_ms: int) -> TradedVolume:
         tape = frame.tape
         self._begun, self._is_asking, self._ask_from_ms = begun, False, 0
-        self._volume = TradedVolume(frame.format.scale, slides=self._period.minutes > 0)
+        slides = self._period.minutes > 0
+        self._volume = volume = TradedVolume(frame.format.scale, slides=slides)
         self._format, self._top = None, 1.0
         first = tape.since(-1, 1) if tape is not None else []
         # A tape without trades is followed from now on.
         self._known_from_ms = first[0].event_ms if first else now_ms
         self._oldest_id = first[0].trade_id if first else INT64_MAX
+        return volume
 
     def _look_back(self, frame: BookFrame, now_ms: int) -> None:
         """Read a page of older trades of the period, if one is needed and none is being read."""

@@ -191,6 +191,25 @@ def test_the_last_minutes_are_read_back_from_the_recording(
     assert "Bought 300.00000 BTC, sold 0.00000 BTC, since " in ladder.model.describe(row.row)
 
 
+def test_what_was_missed_while_the_window_was_hidden_is_read_back(
+    ladder: DepthLadder, desk: FakeDesk
+) -> None:
+    now = EVENT_MS + 1_000
+    trades = [_at(number, "64100.00", "1", now + number) for number in range(1, 101)]
+    pages = Pages(trades)
+    ladder.set_pages(pages)
+    desk.source.tape = tape = made_tape(trades[:1], limit=8)
+    ladder.count_volume_of(Period(minutes=1))
+    ladder.set_frame(frame_of(desk))
+    pages.trades = [_at(0, "64100.00", "1", now - 100_000), *trades]
+    for trade in trades[1:]:
+        tape.add(trade)
+    ladder.set_frame(frame_of(desk))
+    assert _volumes(ladder)["64,100.00"][0].startswith("≥")
+    pages.answer()
+    assert _volumes(ladder) == {"64,100.00": ("100.0000", "")}
+
+
 def test_a_recording_that_fails_is_asked_again_later(ladder: DepthLadder, desk: FakeDesk) -> None:
     ladder.count_volume_of(Period(minutes=60))
     pages = Pages([_at(1, "64100.00", "1", EVENT_MS - 4_000_000)])
