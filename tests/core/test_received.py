@@ -66,3 +66,10 @@ def test_what_is_broken_and_left_out_is_noted_by_file() -> None:
     for line in (7, 8):
         notes.leave_out(path, line, "a trade")
     assert notes.left_out == {path: LeftOut(2, 7, "a trade")}
+
+
+def test_lines_of_streams_are_counted() -> None:
+    notes, path = FileNotes(), Path("capture")
+    for stream in ("bookTicker", "kline_1m", "bookTicker"):
+        notes.leave_out_of_stream(path, stream)
+    assert notes.streams == {path: {"bookTicker": 2, "kline_1m": 1}}

@@ -31,18 +31,14 @@ class SpooledRun(Struct):
         return self.found.segment.market
 
 
-class Spool:
-    """Keeps chunks in an unnamed file in `folder`. Use it as a context manager.
+class SpoolFile:
+    """An unnamed file in `folder`, to which data are appended. Use it as a context manager.
 
     Raises a `DatabaseError` if the file cannot be written.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.runs: list[SpooledRun] = []
-        self.loose: list[ByteRange] = []
         self._folder = folder
-        # By market: the chunks of the run that has not ended yet.
-        self._unfinished: dict[str, list[ByteRange]] = {}
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed by __exit__)
@@ -59,6 +55,33 @@ class Spool:
         trace: TracebackType | None,
     ) -> None:
         self._file.close()
+
+    def append(self, data: bytes) -> ByteRange:
+        """Append `data`; return where they lie."""
+        try:
+            begin = self._file.seek(0, 2)
+            self._file.write(data)
+            self._file.flush()
+        except OSError as error:
+            raise folder_error(self._folder, error) from error
+        return begin, len(data)
+
+    def data_at(self, byte_range: ByteRange) -> bytes:
+        """Return the data that lie at `byte_range`."""
+        begin, length = byte_range
+        self._file.seek(begin)
+        return self._file.read(length)
+
+
+class Spool(SpoolFile):
+    """Keeps chunks in an unnamed file. Use it as a context manager."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.runs: list[SpooledRun] = []
+        self.loose: list[ByteRange] = []
+        # By market: the chunks of the run that has not ended yet.
+        self._unfinished: dict[str, list[ByteRange]] = {}
 
     @property
     def chunk_count(self) -> int:
@@ -80,25 +103,13 @@ class Spool:
     def packed(self, ranges: Iterable[ByteRange]) -> Iterator[PackedChunk]:
         """Iterate over the packed chunks at `ranges`."""
         for chunk_range in ranges:
-            data = self._data_at(chunk_range)
+            data = self.data_at(chunk_range)
             yield PackedChunk(unpack_chunk(data).header, data)
 
     def chunk_at(self, chunk_range: ByteRange) -> ArchiveChunk:
         """Return the chunk at `chunk_range`."""
-        return unpack_chunk(self._data_at(chunk_range))
-
-    def _data_at(self, chunk_range: ByteRange) -> bytes:
-        begin, length = chunk_range
-        self._file.seek(begin)
-        return self._file.read(length)
+        return unpack_chunk(self.data_at(chunk_range))
 
     def keep(self, chunk: ArchiveChunk) -> ByteRange:
         """Append a chunk to the file; return where it lies."""
-        packed = pack_chunk(chunk).data
-        try:
-            begin = self._file.seek(0, 2)
-            self._file.write(packed)
-            self._file.flush()
-        except OSError as error:
-            raise folder_error(self._folder, error) from error
-        return begin, len(packed)
+        return self.append(pack_chunk(chunk).data)

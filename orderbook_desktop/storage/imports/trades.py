@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import aclosing
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -28,7 +26,7 @@ from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.trade_coverage import Covered, TradeGap, TradeOrigin, covered
 from orderbook_desktop.core.trades import Trade, is_same_trade
 from orderbook_desktop.core.units import INT64_MAX
-from orderbook_desktop.storage.errors import folder_error
+from orderbook_desktop.storage.imports.spool import ByteRange, SpoolFile
 from orderbook_desktop.storage.imports.trade_ids import Stretch, TradeIds
 from orderbook_desktop.storage.reading.recorded_trades import RecordedTrades
 from orderbook_desktop.storage.store.database import Database
@@ -114,8 +112,7 @@ class _Piece(Struct, frozen=True, order=True):
     """Trades in the spool's file, in the order of ids: the first id, and where they lie."""
 
     first_id: int
-    begin: int
-    size: int
+    place: ByteRange
 
 
 class _Found(Struct):
@@ -133,34 +130,15 @@ class _Found(Struct):
     to_ms: int = 0
 
 
-class TradeSpool:
-    """Keeps the trades of an import in an unnamed file in `folder`. Use it as a context manager.
-
-    Raises a `DatabaseError` if the file cannot be written.
-    """
+class TradeSpool(SpoolFile):
+    """Keeps the trades of an import in an unnamed file. Use it as a context manager."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        super().__init__(folder)
         self._held: defaultdict[str, list[Trade]] = defaultdict(list)
         self._held_count = 0
         self._found: dict[str, _Found] = {}
         self._decoder = msgspec.msgpack.Decoder(list[Trade])
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed by __exit__)
-        except OSError as error:
-            raise folder_error(folder, error) from error
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._file.close()
 
     @property
     def found(self) -> Mapping[str, _Found]:
@@ -226,32 +204,25 @@ class TradeSpool:
         """Iterate over all trades in the order of ids; few pieces are in memory at a time."""
         waiting = sorted(self._found[market].pieces, reverse=True)
         # The next trade of each piece that is read, and the rest of that piece.
-        heap: list[tuple[int, int, Trade, Iterator[Trade]]] = []
+        heap: list[tuple[int, ByteRange, Trade, Iterator[Trade]]] = []
         while waiting or heap:
             while waiting and (not heap or waiting[-1].first_id <= heap[0][0]):
                 piece = waiting.pop()
                 trades = iter(self._read(piece))
                 first = next(trades)
-                heapq.heappush(heap, (first.trade_id, piece.begin, first, trades))
-            _, begin, trade, rest = heapq.heappop(heap)
+                heapq.heappush(heap, (first.trade_id, piece.place, first, trades))
+            _, place, trade, rest = heapq.heappop(heap)
             yield trade
             following = next(rest, None)
             if following is not None:
-                heapq.heappush(heap, (following.trade_id, begin, following, rest))
+                heapq.heappush(heap, (following.trade_id, place, following, rest))
 
     def _kept(self, trades: list[Trade]) -> _Piece:
         data = zstandard.compress(msgspec.msgpack.encode(trades), 1)
-        try:
-            begin = self._file.seek(0, 2)
-            self._file.write(data)
-            self._file.flush()
-        except OSError as error:
-            raise folder_error(self._folder, error) from error
-        return _Piece(trades[0].trade_id, begin, len(data))
+        return _Piece(trades[0].trade_id, self.append(data))
 
     def _read(self, piece: _Piece) -> list[Trade]:
-        self._file.seek(piece.begin)
-        return self._decoder.decode(zstandard.decompress(self._file.read(piece.size)))
+        return self._decoder.decode(zstandard.decompress(self.data_at(piece.place)))
 
 
 def _id_of(trade: Trade) -> int:
