@@ -28,9 +28,11 @@ from orderbook_desktop.storage.store.event_documents import payload_of
 from orderbook_desktop.storage.store.sealing import sealed
 from orderbook_desktop.storage.store.segments import read_segments
 from orderbook_desktop.storage.verification.verification import verify
+from tests.storage.made_trades import sent
 from tests.storage.packed_fixtures import MARKET, record_all_kinds
 from tests.storage.recording_fixtures import PATIENT, Tape, all_of
 from tests.storage.shelf import Shelf
+from tests.storage.trade_shelf import recorded
 
 OLD = "0.6.0b12"
 
@@ -65,6 +67,8 @@ async def record_on_old(data_dir: Path, folder: Path, *names: str) -> None:
             async with opened(server, name) as database:
                 await database.prepare()
                 await record_all_kinds(database)
+                # A market may have trades and no book.
+                await recorded(database, sent(range(100, 140), market="ETHUSDT"))
     written_by_other(folder, OLD)
 
 
@@ -103,6 +107,8 @@ async def test_recordings_of_another_version_move_and_hold(tmp_path: Path, folde
             async with opened(server, name) as database:
                 assert (await verify(database, MARKET)).holds
                 assert len(await read_segments(database, MARKET)) == 4
+                moved = await verify(database, "ETHUSDT")
+                assert (moved.holds, moved.trades.trades) == (True, 40)
     assert {text.split(": ")[1].split()[0] for text in said if ": " in text} == {
         "packing",
         "unpacking",

@@ -12,7 +12,7 @@ from orderbook_desktop.core.segments import Segment
 from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.packing import DamagedDocument
-from orderbook_desktop.storage.store.schema import SEGMENTS, Document
+from orderbook_desktop.storage.store.schema import SEGMENTS, TRADE_RUNS, Document
 from orderbook_desktop.storage.store.sealing import change_sealed, is_part_sealed
 from orderbook_desktop.storage.store.segment_documents import (
     PARTS,
@@ -135,9 +135,12 @@ async def recorded_markets(database: Database) -> list[object]:
 
 
 async def named_markets(database: Database) -> list[str]:
-    """Return the markets that segments name, with a book or without. Raises PyMongo's errors."""
-    found = await database.collection(SEGMENTS).distinct("market")
-    return sorted(market for market in found if isinstance(market, str))
+    """Return the markets that segments, with a book or without, or runs of trades name.
+
+    Raises PyMongo's errors.
+    """
+    found = [await database.collection(name).distinct("market") for name in (SEGMENTS, TRADE_RUNS)]
+    return sorted({market for markets in found for market in markets if isinstance(market, str)})
 
 
 async def unarchived_ranges(database: Database, market: str) -> dict[str, tuple[int, int]]:
