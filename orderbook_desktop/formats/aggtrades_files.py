@@ -1,9 +1,10 @@
 """Reading the exchange's public files of aggregated trades: one zip for each day or month.
 
 The file in a zip is CSV with the columns a, p, q, f, l, T, m, M of `GET /api/v3/aggTrades`, with a
-header or without. T is in milliseconds, from 2025 on in microseconds. Its name names the market:
-`BTCUSDT-aggTrades-2025-01-31.csv`. Beside a zip may be a file of the same name with `.CHECKSUM`
-behind it, which has the SHA-256 of the zip. Source: Binance, "Binance Public Data".
+header or without. T is in milliseconds, from 2025 on in microseconds. Its name, or that of the zip,
+names the market: `BTCUSDT-aggTrades-2025-01-31.csv`. Such a file may be unzipped, too. Beside a zip
+may be a file of the same name with `.CHECKSUM` behind it, which has the SHA-256 of the zip. Source:
+Binance, "Binance Public Data".
 
 The trades have no time of receipt: each is a repaired one, spelt as an answer of the exchange is.
 """
@@ -16,7 +17,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Final
 
 from orderbook_desktop.core.errors import MalformedMessage
@@ -47,9 +48,9 @@ _HASHED_AT_ONCE: Final = 1 << 20
 
 
 def is_aggtrades(path: Path) -> bool:
-    """Whether the file at `path` is such a zip, or the checksum of one."""
+    """Whether the file at `path` is such a zip, or the file in one, or its checksum."""
     check_file(path)
-    if path.name.endswith(CHECKSUM_SUFFIX):
+    if path.name.endswith(CHECKSUM_SUFFIX) or _names_market(path.name):
         return True
     try:
         with path.open("rb") as file:
@@ -120,24 +121,33 @@ def _trades(path: Path, notes: FileNotes) -> Iterator[Received]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
-    """Open the file in a zip; give its market, too."""
+    """Open the file in a zip, or the file itself; give its market, too."""
     try:
+        if _names_market(path.name):
+            with path.open("rb") as file:
+                yield _market_of(path, path.name), file
+            return
         with zipfile.ZipFile(path) as archive:
-            names = [info.filename for info in archive.infolist() if not info.is_dir()]
-            matches = [(name, match) for name in names if (match := _names_market(name))]
-            if len(matches) != 1 or not is_market(matches[0][1][1]):
-                raise UnusableFile(
-                    path,
-                    "has not one file such as BTCUSDT-aggTrades-2025-01-31.csv, of the spot market",
-                )
-            name, match = matches[0]
-            with archive.open(name) as file:
-                yield match[1], file
+            names = [name for name in archive.namelist() if name.endswith(".csv")]
+            if len(names) != 1:
+                raise UnusableFile(path, "has not one CSV file in it")
+            market = _market_of(path, PurePosixPath(names[0]).name, f"{path.stem}.csv")
+            with archive.open(names[0]) as file:
+                yield market, file
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         reason = str(error) or type(error).__name__
         raise UnusableFile(path, f"is damaged ({reason}); download it again") from error
     except OSError as error:
         raise UnusableFile(path, f"cannot be read ({error.strerror or error})") from error
+
+
+def _market_of(path: Path, *names: str) -> str:
+    for name in names:
+        found = _names_market(name)
+        if found is not None and is_market(found[1]):
+            return found[1]
+    reason = "names no spot market, as BTCUSDT-aggTrades-2025-01-31.csv does"
+    raise UnusableFile(path, reason)
 
 
 def _lines(path: Path, file: IO[bytes]) -> Iterator[bytes]:

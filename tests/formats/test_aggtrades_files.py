@@ -120,7 +120,7 @@ def test_a_file_of_another_market_is_refused(tmp_path: Path) -> None:
     header = _LONG.removesuffix(",is_best_match")
     with pytest.raises(UnusableFile, match="is of the futures market"):
         _read(_zip(tmp_path, header, _ROW.format(FIRST_MS)))
-    with pytest.raises(UnusableFile, match="has not one file such as"):
+    with pytest.raises(UnusableFile, match="names no spot market"):
         _read(_zip(tmp_path, _ROW.format(FIRST_MS), market="BTCUSD_PERP"))
 
 
@@ -137,6 +137,21 @@ def test_a_zip_of_something_else_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("readme.txt", "hello")
-    with pytest.raises(UnusableFile, match="has not one file such as"):
+    with pytest.raises(UnusableFile, match="has not one CSV file in it"):
+        _read(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("trades.csv", _ROW.format(FIRST_MS))
+    with pytest.raises(UnusableFile, match="names no spot market"):
         _read(path)
     assert not is_aggtrades(tmp_path / "nothing")
+
+
+def test_a_file_may_be_unzipped_or_its_zip_may_name_the_market(tmp_path: Path) -> None:
+    row = _ROW.format(FIRST_MS)
+    csv, path = (tmp_path / f"BTCUSDT-aggTrades-2024-08-08.{end}" for end in ("csv", "zip"))
+    csv.write_text(f"{row}\n")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("data/trades.csv", row)
+    assert is_aggtrades(csv)
+    assert _read(csv) == _read(path)
+    assert [trade.market for trade in _read(csv)] == ["BTCUSDT"]
