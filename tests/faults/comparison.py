@@ -13,9 +13,13 @@ from orderbook_desktop.core.checkpoint import encode_image
 from orderbook_desktop.core.events import level_texts
 from orderbook_desktop.core.segments import Segment
 from orderbook_desktop.core.timeline import Timeline
+from orderbook_desktop.core.trade_coverage import gaps_between
+from orderbook_desktop.core.trades import Trade, decode_trade, is_same_trade
+from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.server.server import DatabaseServer
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.trade_reader import DatabaseTrades
 from tests.faults.market import MARKET, SYMBOL, Wire
 from tests.faults.program import running
 
@@ -34,6 +38,57 @@ class Findings:
     ends: list[str] = field(default_factory=list)
     gaps: Counter[str] = field(default_factory=Counter)
     timeline: Timeline = field(default_factory=lambda: Timeline((), ()), repr=False)
+
+
+@dataclass
+class TradeFindings:
+    """What was compared of the trades: numbers of them, and gaps by their causes."""
+
+    acknowledged: int = 0
+    stored: int = 0
+    repaired: int = 0
+    missing: int = 0
+    gaps: Counter[str] = field(default_factory=Counter)
+
+
+async def compare_trades(
+    data_dir: Path, wire: Wire, acknowledged: Mapping[int, Trade]
+) -> TradeFindings:
+    """Check the trades of a recording that no process works on; raises `AssertionError`.
+
+    Each is stored once, as it was sent or as it was asked for. What was acknowledged is there. What
+    was sent between the first and the last one and is not there lies in a gap.
+    """
+    async with DatabaseServer(data_dir) as server:
+        database = Database("book")
+        database.connect(server.dsn)
+        try:
+            reader = DatabaseTrades(database)
+            runs = await reader.runs(MARKET)
+            async with aclosing(reader.trades(MARKET, 0, INT64_MAX)) as found:
+                trades = [trade async for piece in found for trade in piece.trades()]
+        finally:
+            database.close()
+    stored = {trade.trade_id: trade for trade in trades}
+    assert list(stored) == sorted(stored), "the trades are not in order"
+    assert len(stored) == len(trades), "a trade came twice"
+    for trade_id, trade in stored.items():
+        sent = wire.trades.get(trade_id)
+        if sent is not None:
+            assert is_same_trade(decode_trade(sent), trade), f"trade {trade_id} is another one"
+            assert trade.is_repaired or trade.payload == sent, f"trade {trade_id} is changed"
+    lost = acknowledged.keys() - stored.keys()
+    assert not lost, f"{len(lost)} acknowledged trades are lost: {sorted(lost)[:5]}"
+    gaps = gaps_between(runs)
+    first, last = trades[0].trade_id, trades[-1].trade_id
+    missing = [one for one in wire.trades if first < one < last and one not in stored]
+    for trade_id in missing:
+        assert any(gap.after_id < trade_id < gap.before_id for gap in gaps), (
+            f"trade {trade_id} is missing, and no gap says so"
+        )
+    repaired = sum(trade.is_repaired for trade in trades)
+    causes = Counter(gap.cause.value for gap in gaps)
+    return TradeFindings(len(acknowledged), len(stored), repaired, len(missing), causes)
 
 
 async def compare(data_dir: Path, wire: Wire, acknowledged: Mapping[int, bytes]) -> Findings:

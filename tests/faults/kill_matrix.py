@@ -4,7 +4,8 @@
 that a minute closes, and is archived, each second. Each kill is a SIGKILL at a random moment:
 while the program starts, recovers, records or archives. At the end the program is asked to
 end, and everything is compared: `verify` passes; what the database had acknowledged is there,
-as it was sent; what is not there lies in a gap, and the gap has a cause.
+as it was sent; what is not there lies in a gap, and the gap has a cause. So it is for the trades,
+too, of which most of what a kill lost is asked for again.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import psutil
 
 from orderbook_desktop.core.segments import GapCause
 from tests.bench.capture_data import capture_path
-from tests.faults.comparison import Findings, compare
+from tests.faults.comparison import Findings, TradeFindings, compare, compare_trades
 from tests.faults.market import SYMBOL, Wire, played_market, variables_of
 from tests.faults.probe import Probe
 from tests.faults.program import Program, running
@@ -49,7 +50,7 @@ class Victim(Enum):
 
 async def check(
     data_dir: Path, kills: int, seed: int, speed: float = _SPEED
-) -> tuple[Counter[str], Findings]:
+) -> tuple[Counter[str], Findings, TradeFindings]:
     """Do `kills` kills; return them by victim, and what was compared. Raises `AssertionError`."""
     probe, done = Probe(data_dir), Counter[str]()
     with tempfile.TemporaryDirectory() as made:
@@ -59,11 +60,12 @@ async def check(
                 await _kill_again_and_again(data_dir, variables, probe, kills, chance, done)
                 await _end_well(data_dir, variables, probe, wire)
             findings = await compare(data_dir, wire, probe.seen)
+            trades = await compare_trades(data_dir, wire, probe.trades)
     # A database that is killed alone costs nothing: its events wait for it.
     app_kills = done[Victim.APP.value] + done[Victim.BOTH.value]
     assert set(findings.gaps) <= {GapCause.CRASH.value}, findings
     assert findings.gaps.total() <= app_kills, findings
-    return done, findings
+    return done, findings, trades
 
 
 async def _kill_again_and_again(
@@ -120,8 +122,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        done, findings = asyncio.run(check(Path(folder) / "data", given.kills, given.seed))
-    print(dict(done), findings)
+        done, *found = asyncio.run(check(Path(folder) / "data", given.kills, given.seed))
+    print(dict(done), *found)
     return 0
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from websockets.asyncio.client import ClientConnection
 
 from orderbook_desktop.exchange.local import CaptureSource, LocalExchange
+from orderbook_desktop.system.tasks import end_tasks
 from tests.exchange.local.client import get_json, streams
 from tests.exchange.local.true_book import TrueBook
 
@@ -19,17 +20,25 @@ SYMBOL = "BTC/USDT"
 
 
 class Wire:
-    """What was sent: each event by its final id; and the true book at any of them, in order."""
+    """What was sent: each event by its final id; and the true book at any of them, in order.
+
+    `trades` are the trades that were sent, by their ids.
+    """
 
     def __init__(self, book: TrueBook) -> None:
         self.payloads: dict[int, bytes] = {}
+        self.trades: dict[int, bytes] = {}
         self._book = book
 
     async def listen(self, websocket: ClientConnection) -> None:
         """Note everything, for ever."""
         async for message in websocket:
             payload = message if isinstance(message, bytes) else message.encode()
-            self.payloads[json.loads(payload)["u"]] = payload
+            event = json.loads(payload)
+            if "u" in event:
+                self.payloads[event["u"]] = payload
+            else:
+                self.trades[event["a"]] = payload
 
     def book_at(self, update_id: int) -> TrueBook:
         """Return the true book; ids may only rise from call to call."""
@@ -45,16 +54,20 @@ async def played_market(
 ) -> AsyncIterator[tuple[LocalExchange, CaptureSource, Wire]]:
     """Play `capture`, over and over."""
     source = CaptureSource(capture, speed=speed, loop=loop)
-    stream = f"/ws/{MARKET.lower()}@depth@100ms"
-    async with LocalExchange(source) as exchange, streams(exchange, stream) as websocket:
+    depth, trades = (f"/ws/{MARKET.lower()}@{name}" for name in ("depth@100ms", "aggTrade"))
+    async with (
+        LocalExchange(source) as exchange,
+        # It begins to play with the first one.
+        streams(exchange, depth) as of_depth,
+        streams(exchange, trades) as of_trades,
+    ):
         snapshot = await get_json(exchange, f"/api/v3/depth?symbol={MARKET}&limit=5000")
         wire = Wire(TrueBook(snapshot))
-        listening = asyncio.create_task(wire.listen(websocket))
+        listening = [asyncio.create_task(wire.listen(one)) for one in (of_depth, of_trades)]
         try:
             yield exchange, source, wire
         finally:
-            listening.cancel()
-            await asyncio.gather(listening, return_exceptions=True)
+            await end_tasks(*listening)
 
 
 def variables_of(exchange: LocalExchange) -> dict[str, str]:

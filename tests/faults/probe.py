@@ -11,11 +11,18 @@ from pathlib import Path
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorDatabase
 from pymongo.errors import PyMongoError
 
+from orderbook_desktop.core.trades import Trade
 from orderbook_desktop.storage.server.credentials import password_path, read_secret
 from orderbook_desktop.storage.server.folder_claim import FolderClaim
 from orderbook_desktop.storage.server.readiness import child_dsn
 from orderbook_desktop.storage.store.event_documents import payload_of
-from orderbook_desktop.storage.store.schema import DEPTH_EVENTS, SEGMENTS, Document
+from orderbook_desktop.storage.store.schema import (
+    DEPTH_EVENTS,
+    SEGMENTS,
+    TRADE_EVENTS,
+    Document,
+)
+from orderbook_desktop.storage.store.trade_documents import trades_of
 from tests.faults.market import Wire
 
 _LOOK_AGAIN_S = 0.02
@@ -26,12 +33,14 @@ _SOON_MS, _IN_ANY_CASE_MS = 500, 60_000
 class Probe:
     """Follows the change stream of a data folder's database, which any process may run.
 
-    `seen` has the events that it told of, by final id: they are committed, so a kill must not
-    lose them. `pid` is the server's process, 0 where none is known.
+    `seen` has the events that it told of, by final id, and `trades` the trades, by their ids: they
+    are committed, so a kill must not lose them. `pid` is the server's process, 0 where none is
+    known.
     """
 
     def __init__(self, data_dir: Path, db_name: str = "book") -> None:
         self.seen: dict[int, bytes] = {}
+        self.trades: dict[int, Trade] = {}
         self._folder = data_dir / "database"
         self._db_name = db_name
 
@@ -77,13 +86,18 @@ class Probe:
             return await database[SEGMENTS].find({}).to_list(None)
 
     async def _watch(self) -> None:
-        inserts = [{"$match": {"operationType": "insert"}}]
+        kinds = [{"ns.coll": name} for name in (DEPTH_EVENTS, TRADE_EVENTS)]
+        inserts = [{"$match": {"operationType": "insert", "$or": kinds}}]
         async with (
             self._connected(_SOON_MS) as database,
-            database[DEPTH_EVENTS].watch(inserts, max_await_time_ms=100) as changes,
+            database.watch(inserts, max_await_time_ms=100) as changes,
         ):
             async for change in changes:
-                self._note(change["fullDocument"])
+                if change["ns"]["coll"] == DEPTH_EVENTS:
+                    self._note(change["fullDocument"])
+                else:
+                    trades = trades_of(change["fullDocument"])
+                    self.trades |= {trade.trade_id: trade for trade in trades}
 
     def _note(self, event: Document) -> None:
         self.seen[event["u"]] = payload_of(event)
