@@ -44,6 +44,8 @@ def _run(port: int, folder: str) -> dict[str, float]:
         "ORDERBOOK_DATA_DIR": folder,
         "ORDERBOOK_REST_URL": f"http://127.0.0.1:{port}",
         "ORDERBOOK_WS_URL": f"ws://127.0.0.1:{port}",
+        # A person's second start finds the modules compiled.
+        "PYTHONDONTWRITEBYTECODE": "",
     }
     began = time.time_ns()
     told = subprocess.run(
