@@ -15,8 +15,9 @@ from websockets.exceptions import WebSocketException
 
 from orderbook_desktop.app.settings import Settings, load_settings
 from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.core.streams import Stream
 from orderbook_desktop.core.trade_coverage import TradeGap, covered, gaps_between
-from orderbook_desktop.core.trades import Trade, decode_repaired, is_same_trade
+from orderbook_desktop.core.trades import TRADE, Trade, decode_repaired, is_same_trade
 from orderbook_desktop.engine.engine import Engine
 from orderbook_desktop.engine.market_session import MarketSession
 from orderbook_desktop.engine.settings import RepairTimes
@@ -126,6 +127,19 @@ class Recording:
 
         await until_true(is_stored)
 
+    async def until_connected(self) -> None:
+        """Wait until the trades come by all connections."""
+        groups = [group for copy in self.engine.streams._copies for group in copy.groups]
+
+        def is_connected() -> bool:
+            links = [group._link for group in groups if group._successor is None]
+            open_links = [link for link in links if link is not None]
+            return len(open_links) == len(groups) and all(
+                link.is_confirmed(Stream(BTC, TRADE)) for link in open_links
+            )
+
+        await until(is_connected)
+
     async def until_whole(self) -> None:
         """Wait until all trades up to now are stored, and none is missing before."""
         await self.until_it_has(self.play.newest_id)
@@ -192,10 +206,10 @@ async def test_no_fault_on_one_of_two_connections_leaves_a_hole(play: Play) -> N
         trades = program.session.trades
         assert trades is not None
         # The connection that keeps the market alive is the oldest one.
-        for connection in (1, 2):
-            for fault in FAULTS:
-                play.exchange.inject(replace(fault, connection=connection))
-                await play.pass_trades(10)
+        for number, fault in enumerate(FAULTS):
+            await program.until_connected()
+            play.exchange.inject(replace(fault, connection=1 + number % 2))
+            await play.pass_trades(10)
         await program.until_whole()
         assert trades.holes == 0
         assert not any(trade.is_repaired for trade in await program.check())
