@@ -209,6 +209,7 @@ class Engine:
             database_problem=self.database_problem,
             closing=self.closing,
             follows_trades=self.settings.follows_trades,
+            renew=self.streams.renew,
             trade_history=self.trade_history,
             repair_progress=self._trade_repair.progress_of,
         )

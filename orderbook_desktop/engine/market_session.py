@@ -20,7 +20,9 @@ from orderbook_desktop.core.recording_status import (
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import BookLook, EventStream, SnapshotSource
 from orderbook_desktop.core.status import FeedState, SourceKind
+from orderbook_desktop.core.streams import Stream
 from orderbook_desktop.core.tape import Tape
+from orderbook_desktop.core.trades import TRADE, Trade
 from orderbook_desktop.engine.book_feed import BookFeed
 from orderbook_desktop.engine.disk_watch import DiskWatch
 from orderbook_desktop.engine.trade_feed import TradeFeed
@@ -47,7 +49,8 @@ class SessionParts(Struct, frozen=True, kw_only=True):
     `database_problem` returns what keeps a market from being recorded, as a sentence, or empty;
     `closing` the task that ends earlier sessions of a market, None if all have ended.
     `follows_trades` is whether trades are followed, beside the book, and `repair_progress` returns
-    how far the repair of a market's trades is, None while there is none.
+    how far the repair of a market's trades is, None while there is none. `renew` subscribes to a
+    stream of the exchange anew.
     """
 
     rest: SnapshotSource
@@ -60,6 +63,7 @@ class SessionParts(Struct, frozen=True, kw_only=True):
     database_problem: Callable[[str], str]
     closing: Callable[[str], asyncio.Task[None] | None]
     follows_trades: bool
+    renew: Callable[[Stream], None]
     trade_history: RecordedTradeHistory
     repair_progress: Callable[[str], RepairProgress | None]
 
@@ -140,6 +144,17 @@ class MarketSession:
         # The recorder has losses of its own: what did not fit into memory.
         gaps = self._parts.recorder.trade_sink(self.market).counts.gaps
         return self.trades.holes, gaps, self.trades.last is not None
+
+    @property
+    def last_trade(self) -> Trade | None:
+        """The newest trade that the exchange sent; None before the first one."""
+        return None if self.trades is None else self.trades.last
+
+    def renew_trades(self) -> None:
+        """Subscribe anew to the trades, as the exchange has some that did not come."""
+        if self.trades is not None:
+            self.trades.lost(GapCause.SILENCE, "The exchange traded, and sent no trades.")
+            self._parts.renew(Stream(self.market, TRADE))
 
     @property
     def recording_status(self) -> RecordingStatus:

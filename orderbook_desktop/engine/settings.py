@@ -82,6 +82,9 @@ class RepairTimes(Struct, frozen=True):
     stored some seconds later, else every `without_news_s`. Requests are at least `request_every_s`
     apart: with a weight of 4 that is a fifth of what the exchange grants. An answer that should
     have more is asked for again after `again_s`.
+
+    After `quiet_s` without a trade, and then after growing times up to `longest_quiet_s`, the
+    exchange is asked whether there was one. It has `come_s` to come by the stream.
     """
 
     look_every_s: float = 0.5
@@ -91,6 +94,9 @@ class RepairTimes(Struct, frozen=True):
     request_every_s: float = 0.2
     again_s: float = 5.0
     longest_delay_s: float = 60.0
+    quiet_s: float = 120.0
+    longest_quiet_s: float = 3600.0
+    come_s: float = 10.0
 
 
 REPAIR_TIMES: Final = RepairTimes()

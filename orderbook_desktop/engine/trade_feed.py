@@ -99,6 +99,10 @@ class TradeFeed:
             self._sink.broken(self._loss.cause, self._loss.detail)
         self._sink = None
 
+    def lost(self, cause: GapCause, detail: str) -> None:
+        """Note that trades are known to be missing after the last one."""
+        self._loss = self._loss or _Loss(cause, detail)
+
     def forget(self) -> None:
         """Let the next `run()` start afresh; cancel the present one first."""
         self._last = self._loss = self._misfit = None
@@ -114,7 +118,7 @@ class TradeFeed:
             case Trade(market=market) if market != self.market:
                 detail = f"A trade of {market} came in the stream of {self.market}."
                 _log.warning("%s: %s", self.market, detail)
-                self._loss = self._loss or _Loss(GapCause.MALFORMED, detail)
+                self.lost(GapCause.MALFORMED, detail)
             case Trade():
                 self._take_trade(item)
             case StreamConnected():
@@ -122,7 +126,7 @@ class TradeFeed:
             case StreamBroken(cause, detail):
                 # The connection's end, which is of all its markets, is a warning of its own.
                 _log.debug("%s: the trades: %s (%s)", self.market, detail, cause.value)
-                self._loss = self._loss or _Loss(cause, detail)
+                self.lost(cause, detail)
 
     def _take_trade(self, trade: Trade) -> None:
         if trade.is_repaired:

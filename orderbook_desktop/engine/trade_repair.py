@@ -62,6 +62,15 @@ class RecordedTrades(Protocol):
         """A value that changes where trades may be missing; None: they are not recorded now."""
         ...
 
+    @property
+    def last_trade(self) -> Trade | None:
+        """The newest trade that came by the stream."""
+        ...
+
+    def renew_trades(self) -> None:
+        """Subscribe anew to the trades, as the exchange has some that did not come."""
+        ...
+
 
 class _Hole:
     """A gap that is being filled, in order of ids.
@@ -91,13 +100,21 @@ class _Hole:
 
 
 class _Market(Struct):
-    """What is known of the holes of one market; times in s."""
+    """What is known of the trades of one market; times in s.
+
+    `last_id` came last by the stream. The exchange is asked at `ask_at` whether it has a later one;
+    `later_id` is one that it has.
+    """
 
     news: object = None
     changed_at: float = float("-inf")
     read_at: float = float("-inf")
     holes: list[_Hole] = []
     repaired: int = 0
+    last_id: int = 0
+    quiet_s: float = 0.0
+    ask_at: float = float("inf")
+    later_id: int | None = None
 
 
 class TradeRepair:
@@ -108,6 +125,10 @@ class TradeRepair:
     true: received events go first. What is done is seen from what is stored: after an end at any
     moment the next program goes on there. A gap that the exchange does not fill any more is stored
     as such, and one that is longer than a day is left as it is.
+
+    A market may be quiet, but its stream may also be dead while other streams flow. So the exchange
+    is asked now and then for a trade after the last one of a quiet market. If it has one that does
+    not come by the stream, the stream is subscribed to anew.
     """
 
     def __init__(
@@ -181,10 +202,14 @@ class TradeRepair:
 
         Raises `ExchangeError`, and the errors of the storage.
         """
+        sessions = list(sessions)
         due = self._noted(sessions)
         if due is not None:
             await self._look(due)
         begun = self._now()
+        for session in sessions:
+            if session.market in self._markets and await self._hears(session):
+                return max(self._times.request_every_s, self._now() - begun)
         all_holes = [hole for known in self._markets.values() for hole in known.holes]
         holes = [hole for hole in all_holes if hole.not_before <= begun]
         if not holes:
@@ -219,6 +244,31 @@ class TradeRepair:
             if now - known.read_at >= (times.with_news_s if has_news else times.without_news_s):
                 due.append((known.read_at, market))
         return min(due)[1] if due else None
+
+    async def _hears(self, session: RecordedTrades) -> bool:
+        """Ask whether trades after a long quiet did not come; return whether a request went out."""
+        known, last, now = self._markets[session.market], session.last_trade, self._now()
+        last_id = 0 if last is None else last.trade_id
+        if last_id != known.last_id:
+            known.last_id, known.later_id, known.quiet_s = last_id, None, self._times.quiet_s
+            known.ask_at = now + known.quiet_s
+        if last is None or now < known.ask_at:
+            return False
+        if known.later_id is not None:
+            # It had time to come by the stream.
+            _log.warning(
+                "%s: trade %d did not come by the stream; subscribing anew",
+                *(session.market, known.later_id),
+            )
+            session.renew_trades()
+            known.later_id, known.ask_at = None, now + known.quiet_s
+            return False
+        known.quiet_s = min(2 * known.quiet_s, self._times.longest_quiet_s)
+        known.ask_at = now + known.quiet_s
+        later = await self._fetch(session.market, last_id + 1, 1)
+        if later:
+            known.later_id, known.ask_at = later[0].trade_id, now + self._times.come_s
+        return True
 
     async def _look(self, market: str) -> None:
         """Read which trades of `market` are missing."""

@@ -46,6 +46,10 @@ class _Connections:
         """End the subscription to `stream`."""
         self._group_of.pop(stream).unsubscribe(stream)
 
+    def renew(self, stream: Stream) -> None:
+        """Subscribe to `stream` anew."""
+        self._group_of[stream].renew(stream)
+
     def leave(self, copied: CopiedStream) -> None:
         """Let `copied` get its items from the other connections only."""
         copied.remove_copy(self._number)
@@ -125,6 +129,12 @@ class BinanceStreams:
             copied.close()
             for connections in self._copies:
                 connections.unsubscribe(stream)
+
+    def renew(self, stream: Stream) -> None:
+        """Subscribe to `stream` anew on each of its connections, as events of it do not come."""
+        if stream in self._open:
+            for connections in self._copies:
+                connections.renew(stream)
 
     @property
     def waits(self) -> list[RetryWait]:

@@ -91,6 +91,11 @@ class StreamGroup:
         for link in self._links():
             link.unsubscribe([stream])
 
+    def renew(self, stream: Stream) -> None:
+        """Ask the exchange anew for `stream`, which is subscribed."""
+        for link in self._links():
+            link.renew([stream])
+
     def end(self) -> asyncio.Task[None] | None:
         """Begin to close the connection; return the task that does so, if there is one."""
         supervisor, self._supervisor = self._supervisor, None

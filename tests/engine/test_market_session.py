@@ -158,6 +158,20 @@ async def test_trades_may_be_left_out_altogether(
     assert script.targets == [f"/stream?streams={streams}"]
 
 
+@pytest.mark.allows_log("no snapshot|streams: ")
+async def test_trades_that_do_not_come_are_subscribed_to_anew(stranded: Settings) -> None:
+    async with scripted_server() as script:
+        engine = Engine(stranded.model_copy(update={"ws_url": script.ws_url}), times=ENGINE_TIMES)
+        with engine.open_market("BTC/USDT", viewed=False) as lease:
+            lease.session.start()
+            await until(lambda: any(group._link for group in engine.streams._copies[0].groups))
+            lease.session.renew_trades()
+            await until(lambda: len(script.commands) == 2)
+            assert [one["method"] for one in script.commands] == ["UNSUBSCRIBE", "SUBSCRIBE"]
+            assert {*script.commands[0]["params"]} == {"btcusdt@aggTrade"}
+        await engine.close()
+
+
 async def test_the_trades_of_the_exchange_are_on_the_tape_of_each_source(
     exchange: ExchangeThread, stranded: Settings
 ) -> None:

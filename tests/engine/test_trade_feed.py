@@ -246,3 +246,10 @@ async def test_each_opening_of_the_stream_is_told() -> None:
         hand.feed.call_on_open(lambda: told.append(len(hand.tape.told)))
         await hand.put(BACK, trade(5), LOST, BACK, trade(6))
     assert told == [0, 1]
+
+
+async def test_a_loss_may_be_known_otherwise() -> None:
+    async with running() as hand:
+        await hand.put(BACK, trade(5))
+        hand.feed.lost(GapCause.SILENCE, "Nothing came.")
+        assert await hand.put(trade(9)) == [5, GapCause.SILENCE, 9]

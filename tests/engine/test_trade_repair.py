@@ -59,6 +59,11 @@ class Session:
     def __init__(self, market: str = BTC) -> None:
         self.market = market
         self.trade_news: object = 1
+        self.last_trade: Trade | None = None
+        self.renewed = 0
+
+    def renew_trades(self) -> None:
+        self.renewed += 1
 
 
 class Scene:
@@ -342,3 +347,52 @@ async def test_received_events_go_first(scene: Scene) -> None:
     assert len(looks) >= 6
     running.cancel()
     await asyncio.wait([running])
+
+
+async def quiet_for(scene: Scene, seconds: float) -> None:
+    """Let time pass without a trade, a second at a time."""
+    for _ in range(round(seconds)):
+        scene.now_s += 1
+        await scene.repair.step(scene.sessions)
+
+
+async def test_the_exchange_is_asked_ever_more_seldom_whether_a_market_is_quiet(
+    scene: Scene,
+) -> None:
+    (session,) = scene.sessions
+    scene.exchange.newest_id = 20
+    await quiet_for(scene, 500)
+    assert scene.exchange.asked == []
+    session.last_trade = received(20)
+    for seconds, asked_times in ((119, 0), (2, 1), (238, 1), (3, 2), (478, 2), (3, 3)):
+        await quiet_for(scene, seconds)
+        assert scene.exchange.asked == asked_times * [(BTC, 21, 1)]
+    scene.exchange.newest_id = 21
+    session.last_trade = received(21)
+    await quiet_for(scene, 122)
+    assert scene.exchange.asked[3:] == [(BTC, 22, 1)]
+    assert session.renewed == 0
+
+
+async def test_a_trade_that_comes_a_little_later_is_no_sign_of_a_dead_stream(
+    scene: Scene,
+) -> None:
+    (session,) = scene.sessions
+    session.last_trade = received(20)
+    await quiet_for(scene, 125)
+    assert scene.exchange.asked == [(BTC, 21, 1)]
+    session.last_trade = received(21)
+    await quiet_for(scene, 60)
+    assert session.renewed == 0
+
+
+@pytest.mark.expects_log("BTCUSDT: trade 21 did not come by the stream; subscribing anew")
+async def test_a_stream_that_brings_no_trades_though_there_are_some_is_renewed(
+    scene: Scene,
+) -> None:
+    (session,) = scene.sessions
+    session.last_trade = received(20)
+    await quiet_for(scene, 135)
+    assert session.renewed == 1
+    # The trades that are missing are a hole, once the next one comes.
+    assert scene.exchange.asked == [(BTC, 21, 1)]

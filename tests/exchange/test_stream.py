@@ -460,6 +460,26 @@ async def test_a_connection_of_quiet_streams_alone_is_replaced_to_be_sure() -> N
     assert not btc.broken + eth.broken
 
 
+async def test_a_stream_can_be_subscribed_to_anew_beside_others() -> None:
+    async with (
+        following() as (script, streams, btc),
+        listening(streams, BTC, TRADE) as trades,
+    ):
+        await until(lambda: trades.connected)
+        streams.renew(Stream(BTC, TRADE))
+        streams.renew(Stream(ETH, TRADE))
+        await until(lambda: len(script.commands) == 3)
+        renewed = [(one["method"], one["params"]) for one in script.commands[1:]]
+        await send(script, frame(BTC, 1), trade_frame(BTC, 1))
+        await btc.until_it_has(1)
+        await trades.until_it_has(1)
+    assert renewed == [
+        ("UNSUBSCRIBE", ["btcusdt@aggTrade"]),
+        ("SUBSCRIBE", ["btcusdt@aggTrade"]),
+    ]
+    assert not btc.broken + trades.broken
+
+
 SHUTDOWN = '{"e":"serverShutdown","E":1}'
 
 
