@@ -107,6 +107,8 @@ class TimeAndSales(Pane):
         self._shown_message: Message | None = None
         self._wheel_rest = 0
         self._pace = QTimer(self, singleShot=True, interval=NEW_ROWS_EVERY_MS)
+        # A coarse timer may be early.
+        self._pace.setTimerType(Qt.TimerType.PreciseTimer)
         self._pace.timeout.connect(self.take_trades)
         self._title = QLabel("Trades", self)
         self._title.setObjectName("tapeTitle")
