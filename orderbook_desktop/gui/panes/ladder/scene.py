@@ -21,6 +21,7 @@ from orderbook_desktop.core.tape import Direction, LastPrice
 from orderbook_desktop.gui.panes.ladder.layout import Column, Grid, Span
 from orderbook_desktop.gui.panes.ladder.position import Row, SeenRow, View
 from orderbook_desktop.gui.panes.ladder.volume import LadderVolume, VolumeTexts
+from orderbook_desktop.gui.panes.row_table import TableCell, TableRow
 
 PADDING: Final = 7
 # More texts than rows come into view within minutes.
@@ -75,6 +76,25 @@ class LadderScene(Struct, frozen=True):
     def row_at(self, y: int) -> Row | None:
         """Return the row at the y coordinate `y`, or None."""
         return next((row.row for row in self.rows if row.span.start <= y < row.span.end), None)
+
+
+def table_of(scene: LadderScene | None, picked: int | None) -> list[TableRow]:
+    """Return the rows of `scene` for assistive technology; that at the price `picked` is picked."""
+    if scene is None:
+        return []
+    rows = []
+    for row in sorted(scene.rows, key=lambda row: row.span.start):
+        side = row.row.side.value if row.row.side else "no level"
+        cells = {
+            Column.PRICE: TableCell(row.price, f"{side} {row.price}"),
+            Column.SIZE: TableCell(row.size),
+            Column.TOTAL: TableCell(row.total),
+            Column.BOUGHT: TableCell(row.volume.bought),
+            Column.SOLD: TableCell(row.volume.sold),
+        }
+        shown = tuple(cells[column] for column in scene.columns)
+        rows.append(TableRow(shown, row.span.start, row.span.end, row.row.price == picked))
+    return rows
 
 
 class Marks(NamedTuple):

@@ -40,9 +40,9 @@ from orderbook_desktop.gui.panes.ladder.layout import (
 from orderbook_desktop.gui.panes.ladder.model import LadderModel
 from orderbook_desktop.gui.panes.ladder.painter import LadderPainter
 from orderbook_desktop.gui.panes.ladder.position import Row
-from orderbook_desktop.gui.panes.ladder.row_table import RowTable
-from orderbook_desktop.gui.panes.ladder.scene import PADDING, LadderScene
+from orderbook_desktop.gui.panes.ladder.scene import PADDING, LadderScene, table_of
 from orderbook_desktop.gui.panes.pane import Pane
+from orderbook_desktop.gui.panes.row_table import RowTable, TableColumn
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.theme import Theme
 
@@ -121,7 +121,7 @@ class DepthLadder(Pane):
         self._recentre.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self._recentre.clicked.connect(self.recentre)
         self._recentre.hide()
-        self.table = RowTable(self)
+        self.table = RowTable("Rows of the order book", self)
         self.focus_keys = FocusKeys(
             {
                 _PICK: (lambda: self._pick_next(-1), lambda: self._pick_next(1)),
@@ -452,7 +452,10 @@ class DepthLadder(Pane):
         self._moved()
 
     def _renew_table(self) -> None:
-        self.table.show_scene(self.scene, self.headings, self.width(), self.model.picked)
+        scene, headings = self.scene, self.headings
+        spans = scene.columns if scene is not None else {}
+        columns = [TableColumn(headings[column], span.length) for column, span in spans.items()]
+        self.table.show_rows(table_of(scene, self.model.picked), columns)
 
     def _open_menu(self, over: Sequence[Column] = (), at: QPoint | None = None) -> None:
         menu = column_menu(

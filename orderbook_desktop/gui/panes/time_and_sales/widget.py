@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Final
 
 from PySide6.QtCore import QEvent, QPoint, QPointF, QRect, QSize, Qt, QTimer
@@ -27,6 +28,7 @@ from orderbook_desktop.gui.actions import Action, FocusKeys
 from orderbook_desktop.gui.number_font import NumberMetrics, number_font
 from orderbook_desktop.gui.panes.book_frame import BookFrame, Message
 from orderbook_desktop.gui.panes.pane import Pane, paint_message
+from orderbook_desktop.gui.panes.row_table import RowTable, TableCell, TableColumn, TableRow
 from orderbook_desktop.gui.panes.time_and_sales.model import TapeModel, TapeScene
 from orderbook_desktop.gui.panes.time_and_sales.painter import PADDING, Columns, TapePainter
 from orderbook_desktop.gui.preferences import Preferences
@@ -104,6 +106,7 @@ class TimeAndSales(Pane):
             in_quote=preferences.shows_quote,
             large_times=preferences.large_times,
         )
+        self.table = RowTable("Rows of the trades", self)
         self._shown_message: Message | None = None
         self._wheel_rest = 0
         self._pace = QTimer(self, singleShot=True, interval=NEW_ROWS_EVERY_MS)
@@ -196,8 +199,41 @@ class TimeAndSales(Pane):
         return max(0, self._body().height() // self._line_height)
 
     def summary(self) -> str:
-        """Return the newest or the picked trade in words, for assistive technology."""
+        """Return the newest or the picked trade in words, for assistive technology.
+
+        The table of the rows is renewed at the same pace.
+        """
+        self._renew_table()
         return self.model.summary()
+
+    def _renew_table(self) -> None:
+        scene, body, line = self.model.scene(self.lines), self._body(), self._line_height
+        if scene is None:
+            self.table.show_rows([], [])
+            return
+        columns = self._columns(scene)
+        rows = []
+        for place, row in enumerate(scene.rows):
+            texts, top = scene.format.texts(row), body.y() + place * line
+            whole = " ".join(filter(None, (texts.side, texts.note, texts.whole)))
+            spoken = self.model.describe(row).replace("\n", ", ")
+            cells = texts.time, whole, texts.price, texts.quantity
+            made = (TableCell(cells[0]), TableCell(cells[1], spoken), *map(TableCell, cells[2:]))
+            rows.append(TableRow(made, top, top + line, row.first_id == self.model.picked))
+        price, size = self._assets
+        edges = [0, columns.time, columns.note, columns.price, self.width()]
+        headings = "Time", "Side", f"Price, {price}", f"Size, {size}"
+        widths = (after - before for before, after in pairwise(edges))
+        self.table.show_rows(rows, list(map(TableColumn, headings, widths)))
+
+    @property
+    def _assets(self) -> tuple[str, str]:
+        """The assets of prices and of sizes."""
+        frame = self.model.frame
+        if frame is None:
+            return "", ""
+        symbol = frame.symbol
+        return symbol.quote, symbol.quote if self.model.in_quote else symbol.base
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802, ARG002 (Qt's name)
         """Draw everything."""
@@ -208,11 +244,9 @@ class TimeAndSales(Pane):
             painter.fillRect(0, 0, self.width(), self._strip_height, self._theme.raised)
             scene, body = self.model.scene(self.lines), self._body()
             columns = self._columns(scene)
-            frame = self.model.frame
-            if frame is not None:
-                size = frame.symbol.quote if self.model.in_quote else frame.symbol.base
+            if self.model.frame is not None:
                 header = QRect(0, self._strip_height, self.width(), self._header_height)
-                self._painter.paint_header(painter, columns, header, (frame.symbol.quote, size))
+                self._painter.paint_header(painter, columns, header, self._assets)
             if scene is not None:
                 painter.setClipRect(body)
                 self._painter.paint(painter, scene, columns, body, self._line_height)
@@ -335,6 +369,7 @@ class TimeAndSales(Pane):
         """Have the picked row read out."""
         text = self.model.describe(row)
         self.setAccessibleDescription(text)
+        self._renew_table()
         QAccessible.updateAccessibility(QAccessibleAnnouncementEvent(self, text))
         self._moved()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from PySide6.QtCore import QEvent, QPoint, QPointF, Qt
-from PySide6.QtGui import QGuiApplication, QHelpEvent, QImage, QMouseEvent, QWheelEvent
+from PySide6.QtGui import QAccessible, QGuiApplication, QHelpEvent, QImage, QMouseEvent, QWheelEvent
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QToolTip
 from pytestqt.qtbot import QtBot
@@ -256,6 +256,30 @@ def test_messages_are_painted_as_they_change(pane: TimeAndSales, desk: FakeDesk)
     pane.begin_anew()
     assert pane.summary() == ""
     pane.take_trades()
+
+
+def test_assistive_technology_finds_the_rows_as_a_table(filled: TimeAndSales) -> None:
+    QTest.keyClick(filled, Qt.Key.Key_Down)
+    QTest.keyClick(filled, Qt.Key.Key_Down)
+    filled.summary()
+    table = QAccessible.queryAccessibleInterface(filled.table)
+    assert table is not None
+    parts = [table.child(place) for place in range(table.childCount())]
+    texts: dict[QAccessible.Role, list[str]] = {}
+    for part in parts:
+        texts.setdefault(part.role(), []).append(part.text(QAccessible.Text.Name))
+    assert texts[QAccessible.Role.ColumnHeader] == ["Time", "Side", "Price, USDT", "Size, BTC"]
+    cells = texts[QAccessible.Role.Cell]
+    assert len(cells) == 4 * len(filled.model.view(filled.lines))
+    assert cells[1].startswith("Bought 0.50000 BTC at ")
+    assert (cells[2:4], cells[5][:5]) == (["57,123.45", "0.50000"], "Sold ")
+    (chosen,) = filled.table.selectionModel().selectedRows()
+    assert chosen.row() == 1
+    rect = next(part for part in parts if part.role() == QAccessible.Role.Cell).rect()
+    assert filled.mapFromGlobal(rect.topLeft()).y() == filled._body().y()
+    with_table = _image(filled)
+    filled.table.hide()
+    assert _image(filled) == with_table
 
 
 def test_missing_trades_and_sums_are_painted(pane: TimeAndSales, desk: FakeDesk) -> None:

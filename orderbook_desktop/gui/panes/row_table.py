@@ -1,32 +1,52 @@
-"""The ladder's rows as a table, for assistive technology: the ladder itself is one picture."""
+"""A pane's rows as a table, for assistive technology: the pane itself is one picture."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
 
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, QRect, Qt
 from PySide6.QtGui import QPaintEvent
 from PySide6.QtWidgets import QFrame, QHeaderView, QTableView, QWidget
 
-from orderbook_desktop.gui.panes.ladder.layout import Column
-from orderbook_desktop.gui.panes.ladder.scene import LadderRow, LadderScene
-
 _Index = QModelIndex | QPersistentModelIndex
 _TEXT_ROLES: Final = (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.AccessibleTextRole)
 
 
+class TableCell(NamedTuple):
+    """The text of a cell, and what is read out in its place, where that is more."""
+
+    text: str
+    spoken: str = ""
+
+
+class TableRow(NamedTuple):
+    """A row of the table: its cells, and its place from the y coordinate `top` to before `end`."""
+
+    cells: tuple[TableCell, ...]
+    top: int
+    end: int
+    is_picked: bool
+
+
+class TableColumn(NamedTuple):
+    """A column of the table: its heading, which names its unit, and its width."""
+
+    heading: str
+    width: int
+
+
 class RowTable(QTableView):
-    """A table that lies invisibly over the ladder's rows.
+    """A table that lies invisibly over a pane's rows; `name` is its name when it is read out.
 
     Assistive technology finds rows, cells and headings in it, in their places. The mouse and the
-    keyboard reach the ladder below.
+    keyboard reach the pane below.
     """
 
-    def __init__(self, parent: QWidget) -> None:
+    def __init__(self, name: str, parent: QWidget) -> None:
         super().__init__(parent)
-        self.setAccessibleName("Rows of the order book")
+        self.setAccessibleName(name)
         self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.setFrameShape(QFrame.Shape.NoFrame)
@@ -34,7 +54,7 @@ class RowTable(QTableView):
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.viewport().setAutoFillBackground(False)
-        # Its changes would have the whole ladder below drawn once more.
+        # Its changes would have the whole pane below drawn once more.
         self.setUpdatesEnabled(False)
         for header in (self.horizontalHeader(), self.verticalHeader()):
             header.setMinimumSectionSize(1)
@@ -43,44 +63,37 @@ class RowTable(QTableView):
         self._rows = _Rows(self)
         self.setModel(self._rows)
 
-    def show_scene(
-        self,
-        scene: LadderScene | None,
-        headings: Mapping[Column, str],
-        width: int,
-        picked: int | None,
-    ) -> None:
-        """Have the rows of `scene`, in its `width`; select the row at the price `picked`."""
-        rows = [] if scene is None else sorted(scene.rows, key=lambda row: row.span.start)
-        columns = {} if scene is None else scene.columns
-        top, bottom = (rows[0].span.start, rows[-1].span.end) if rows else (0, 0)
+    def show_rows(self, rows: Sequence[TableRow], columns: Sequence[TableColumn]) -> None:
+        """Have these rows, from the top to the bottom, and select the picked row."""
+        top, bottom = (rows[0].top, rows[-1].end) if rows else (0, 0)
+        width = sum(column.width for column in columns)
         self.setGeometry(QRect(0, top, width, bottom - top))
-        self._rows.show_rows(rows, {column: headings[column] for column in columns})
-        for place, span in enumerate(columns.values()):
-            self.setColumnWidth(place, span.length)
-        # The room of the spread belongs to the row above it.
-        tops = [row.span.start for row in rows] + [row.span.end for row in rows[-1:]]
+        self._rows.show_rows(rows, [column.heading for column in columns])
+        for place, column in enumerate(columns):
+            self.setColumnWidth(place, column.width)
+        # The room between two rows belongs to the row above it.
+        tops = [row.top for row in rows] + [row.end for row in rows[-1:]]
         for place, (top, after) in enumerate(itertools.pairwise(tops)):
             self.setRowHeight(place, after - top)
-        chosen = [place for place, row in enumerate(rows) if row.row.price == picked]
+        chosen = [place for place, row in enumerate(rows) if row.is_picked]
         if chosen:
             self.selectRow(chosen[0])
         else:
             self.clearSelection()
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 (Qt's name)
-        """Draw nothing: the ladder has drawn the rows."""
+        """Draw nothing: the pane has drawn the rows."""
 
 
 class _Rows(QAbstractTableModel):
     def __init__(self, parent: RowTable) -> None:
         super().__init__(parent)
-        self._rows: Sequence[LadderRow] = ()
-        self._headings: dict[Column, str] = {}
+        self._rows: Sequence[TableRow] = ()
+        self._headings: list[str] = []
 
-    def show_rows(self, rows: Sequence[LadderRow], headings: dict[Column, str]) -> None:
+    def show_rows(self, rows: Sequence[TableRow], headings: list[str]) -> None:
         """Have other rows; where their number is the same, only the cells have changed."""
-        if len(rows) != len(self._rows) or list(headings) != list(self._headings):
+        if len(rows) != len(self._rows) or len(headings) != len(self._headings):
             self.beginResetModel()
             self._rows, self._headings = rows, headings
             self.endResetModel()
@@ -102,19 +115,11 @@ class _Rows(QAbstractTableModel):
         return 0 if parent.isValid() else len(self._headings)
 
     def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
-        """Return the text of a cell; the price is told with its side."""
+        """Return the text of a cell, or what is read out in its place."""
         if role not in _TEXT_ROLES:
             return None
-        row, column = self._rows[index.row()], list(self._headings)[index.column()]
-        if column is Column.SIZE:
-            return row.size
-        if column is Column.TOTAL:
-            return row.total
-        if column is not Column.PRICE:
-            return row.volume.bought if column is Column.BOUGHT else row.volume.sold
-        if role == Qt.ItemDataRole.DisplayRole:
-            return row.price
-        return f"{row.row.side.value if row.row.side else 'no level'} {row.price}"
+        cell = self._rows[index.row()].cells[index.column()]
+        return cell.text if role == Qt.ItemDataRole.DisplayRole else cell.spoken or cell.text
 
     def headerData(  # noqa: N802 (Qt's name)
         self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
@@ -122,4 +127,4 @@ class _Rows(QAbstractTableModel):
         """Return a column's heading, which names its unit."""
         if orientation is not Qt.Orientation.Horizontal or role not in _TEXT_ROLES:
             return None
-        return list(self._headings.values())[section]
+        return self._headings[section]
