@@ -17,6 +17,7 @@ from orderbook_desktop.core.trade_coverage import Covered, TradeRun, covered
 from orderbook_desktop.storage.errors import DatabaseError
 from orderbook_desktop.storage.store.packed_store import PackedRecords
 from orderbook_desktop.storage.store.trade_documents import TRADES_A_BATCH
+from orderbook_desktop.storage.store.trade_reader import grown
 from orderbook_desktop.storage.store.trade_store import TradePart, TradeStore
 from orderbook_desktop.system.tasks import in_thread
 
@@ -24,8 +25,6 @@ from orderbook_desktop.system.tasks import in_thread
 _WENT_ON: Final = "It went on when it was packed."
 _PART: Final = "Only a part of it was packed."
 _IDS_AT_ONCE: Final = 10_000
-# How far the trades of a run may be ahead of its stored end.
-_IDS_AHEAD: Final = 100_000
 
 
 class MissingTrades(DatabaseError):
@@ -95,13 +94,8 @@ class TradePacker:
         """Return a run as it is when it ends with the last trade that is stored now."""
         if run.end_cause is not None:
             return run
-        last_id, to_ms = run.last_id, run.to_ms
-        for part in await self._store.parts(self._market, last_id + 1, last_id + _IDS_AHEAD):
-            if part.first_id > last_id + 1:
-                break
-            last_id, to_ms = max(last_id, part.last_id), max(to_ms, part.to_ms)
         cause, detail = (GapCause.USER, _WENT_ON) if self._is_live else (GapCause.CRASH, "")
-        return replace(run, last_id=last_id, to_ms=to_ms, end_cause=cause, end_detail=detail)
+        return replace(await grown(self._store, run), end_cause=cause, end_detail=detail)
 
     async def _pack_parts(self, stretch: Covered) -> None:
         """Pack the parts that have trades of a stretch."""

@@ -137,14 +137,7 @@ class TradeReader(TradeStore):
 
     async def _stretches(self, market: str) -> list[Covered]:
         """Return what the runs cover, those that go on with what is stored beyond their ends."""
-        runs = await self.runs(market)
-        for index, run in enumerate(runs):
-            if run.end_cause is None:
-                beyond = await self.parts(market, run.last_id + 1, run.last_id + _IDS_AHEAD)
-                if beyond:
-                    last_id = max(part.last_id for part in beyond)
-                    to_ms = max(run.to_ms, *(part.to_ms for part in beyond))
-                    runs[index] = replace(run, last_id=last_id, to_ms=to_ms)
+        runs = [await grown(self, run) for run in await self.runs(market)]
         return covered(runs)
 
     async def _up(
@@ -214,6 +207,21 @@ class DatabaseTrades(TradeReader):
         query = _begun(market, first_id - TRADES_A_CHUNK + 1, last_id)
         found = await self._database.collection(TRADE_CHUNKS).find(query).to_list(None)
         return _parts(found, first_id, lambda one: [chunk_of(one)], "data", is_archived=True)
+
+
+async def grown(store: TradeStore, run: TradeRun) -> TradeRun:
+    """Return a run with the trades that are stored beyond its end without a hole.
+
+    Its recorder stores within seconds that they are of the run, unless it was killed.
+    """
+    if run.end_cause is not None:
+        return run
+    last_id, to_ms = run.last_id, run.to_ms
+    for part in await store.parts(run.market, last_id + 1, last_id + _IDS_AHEAD):
+        if part.first_id > last_id + 1:
+            break
+        last_id, to_ms = max(last_id, part.last_id), max(to_ms, part.to_ms)
+    return replace(run, last_id=last_id, to_ms=to_ms)
 
 
 def _begun(market: str, first_id: int, last_id: int) -> Document:

@@ -22,6 +22,7 @@ from orderbook_desktop.core.trade_coverage import Covered, TradeGap, TradeRun, c
 from orderbook_desktop.core.trade_witness import DepthBlock, TradeBlock, TradesHeld, TradeWitness
 from orderbook_desktop.core.trades import UNKNOWN_PART, decode_repaired, decode_trade, is_same_trade
 from orderbook_desktop.core.units import INT64_MAX, parse_units
+from orderbook_desktop.storage.store.trade_reader import grown
 from orderbook_desktop.storage.store.trade_store import TradePart, TradeStore
 from orderbook_desktop.storage.verification.segment_proof import NOT_UNDERSTOOD, RecordingFault
 from orderbook_desktop.system.tasks import in_thread_if_long, one_ahead
@@ -93,7 +94,7 @@ class TradeProof:
     async def begin(self) -> None:
         """Read what there is to prove."""
         try:
-            runs = await self._store.runs(self._market)
+            runs = [await grown(self._store, run) for run in await self._store.runs(self._market)]
             stretches = await self._wanted(runs)
         except (KnownError, *NOT_UNDERSTOOD) as error:
             self._error = error

@@ -89,6 +89,21 @@ async def test_only_the_trades_of_a_time_are_proven(database: Database) -> None:
     assert (await proven(database, to_ms=FIRST_MS)).trades == 0
 
 
+async def test_what_a_killed_recorder_did_not_claim_is_proven_as_well(database: Database) -> None:
+    trades = sent(range(10, 50))
+    await put(database, trades[:20], archived=True)
+    await put(database, trades[20:30])
+    await claim(database, trades[:15], None)
+    assert (await proven(database)).trades == 30
+    # There may be more behind a hole, which no run claims.
+    await put(database, trades[31:])
+    assert (await proven(database)).trades == 30
+    last = trades[29]
+    await database.collection("trade_events").delete_many({"first_id": {"$gt": last.trade_id}})
+    await put(database, [received(last.trade_id, q="7.00000000")])
+    assert (await fault_of(database)).endswith("it is stored twice, with different content.")
+
+
 async def test_a_missing_trade_is_found(database: Database) -> None:
     trades = sent(range(10, 50))
     await put(database, trades[:20], archived=True)
