@@ -10,11 +10,12 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 from orderbook_desktop.core.depth_sync import may_follow
-from orderbook_desktop.core.errors import MalformedMessage
+from orderbook_desktop.core.errors import InexactValue, MalformedMessage
 from orderbook_desktop.core.event_times import US_A_MS, in_ms_and_us
 from orderbook_desktop.core.events import WireInt, decoded
+from orderbook_desktop.core.levels import EMPTY, fitting_exponent
 from orderbook_desktop.core.streams import Continuity, StreamKind
-from orderbook_desktop.core.units import INT64_MAX, split_decimal
+from orderbook_desktop.core.units import DEFAULT_EXPONENT, INT64_MAX, split_decimal
 
 # The first and last part of a trade whose source does not say of what parts it is.
 UNKNOWN_PART: Final = -1
@@ -25,6 +26,8 @@ ROW_TEXT: Final = "{{" + _FIELDS
 EVENT_TEXT: Final = '{{"e":"aggTrade","E":{},"s":"{}",' + _FIELDS
 
 _NS_A_MS: Final = 1_000_000
+# A decimal with as few characters fits into 64 bits, whatever its exponent.
+_SURELY_FITTING: Final = 18
 _PartInt = Annotated[int, msgspec.Meta(ge=UNKNOWN_PART, le=INT64_MAX)]
 # As text: a number of thousands of digits is no price.
 _Decimal = Annotated[str, msgspec.Meta(max_length=64)]
@@ -168,6 +171,18 @@ def _value(text: str) -> tuple[str, str]:
     """Return the digits of a decimal before and behind the point, without needless zeros."""
     whole, fraction = split_decimal(text)
     return whole.lstrip("0"), fraction
+
+
+def fits_64_bits(trade: Trade) -> bool:
+    """Return whether a scale holds the price of a trade, and one its quantity."""
+    if max(len(trade.price), len(trade.quantity)) <= _SURELY_FITTING:
+        return True
+    try:
+        for text in (trade.price, trade.quantity):
+            fitting_exponent([text], EMPTY, DEFAULT_EXPONENT)
+    except InexactValue:
+        return False
+    return True
 
 
 def parts_missing(known: Trade, trade: Trade) -> int:

@@ -19,7 +19,7 @@ from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.recording_status import RepairProgress
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.trade_coverage import TradeGap, TradeOrigin, gaps_between
-from orderbook_desktop.core.trades import Trade
+from orderbook_desktop.core.trades import Trade, fits_64_bits
 from orderbook_desktop.engine.settings import REPAIR_TIMES, RepairTimes
 from orderbook_desktop.exchange.errors import (
     ExchangeError,
@@ -38,7 +38,8 @@ from orderbook_desktop.system.attempts import Repeats
 _log = logging.getLogger(__name__)
 
 _NS_A_MS: Final = 1_000_000
-_LONGEST_HOLE_MS: Final = 24 * 3_600_000
+# An outage of a day, and the time to the trades before and after it.
+_LONGEST_HOLE_MS: Final = 25 * 3_600_000
 # The answers may be behind the stream for a moment.
 _FRESH_MS: Final = 60_000
 _LEFT_OUT: Final = "It serves the trades around them."
@@ -78,16 +79,19 @@ class _Hole:
     `edge_id` is the last stored id before what is missing. `next_id` is where the next answer is to
     begin: at first with the trade at the edge, which shows that the answer is of the same trades.
     If the exchange refuses that, `refused_id` is the highest id that it refused, and `served_id`
-    the lowest one that it served. It is asked no earlier than at `not_before` (s).
+    the lowest one that it served. It was found at `found_at` (s), and is asked no earlier than at
+    `not_before` (s). `is_too_wide` is whether a trade after the edge can't be stored.
     """
 
-    def __init__(self, market: str, gap: TradeGap) -> None:
+    def __init__(self, market: str, gap: TradeGap, found_at: float) -> None:
         self.market = market
         self.gap = gap
         self.edge_id = self.next_id = gap.after_id
         self.refused_id: int | None = None
         self.served_id = gap.before_id
+        self.found_at = found_at
         self.not_before = float("-inf")
+        self.is_too_wide = False
 
     @property
     def missing(self) -> int:
@@ -277,7 +281,7 @@ class TradeRepair:
         gaps = gaps_between(await self._reader.runs(market))
         begun = {(hole.edge_id, hole.gap.before_id): hole for hole in known.holes}
         known.holes = [
-            begun.get((gap.after_id, gap.before_id)) or _Hole(market, gap)
+            begun.get((gap.after_id, gap.before_id)) or _Hole(market, gap, known.read_at)
             for gap in gaps
             if self._is_wanted(market, gap)
         ]
@@ -323,13 +327,21 @@ class TradeRepair:
             return
         is_last = len(trades) < len(answer) or hole.next_id >= before_id - 1
         if not is_last and len(answer) < limit:
-            if self._now_ns() // _NS_A_MS - hole.gap.to_ms < _FRESH_MS:
+            if self._is_fresh(hole):
                 hole.not_before = self._now() + self._times.again_s
                 return
             is_last = True
         if is_last:
             await self._leave(hole, before_id)
             self._end(hole)
+
+    def _is_fresh(self, hole: _Hole) -> bool:
+        """Whether the answers may not have the trades of `hole` yet.
+
+        The clocks here and there may differ, so no hole is fresh for long.
+        """
+        age_ms = self._now_ns() // _NS_A_MS - hole.gap.to_ms
+        return age_ms < _FRESH_MS and (self._now() - hole.found_at) * 1_000 < _FRESH_MS
 
     async def _seek(self, hole: _Hole, refused_id: int) -> None:
         """Ask once to find the first id that the exchange still serves."""
@@ -351,13 +363,17 @@ class TradeRepair:
         """Store `trades`, and why the ids between them stay missing that the answer left out."""
         if not trades:
             return
-        done = await self._writer.store(trades, TradeOrigin.REPAIR)
+        storable = {trade.trade_id: trade for trade in trades if fits_64_bits(trade)}
+        done = await self._writer.store([*storable.values()], TradeOrigin.REPAIR)
         self._markets[hole.market].repaired += done.stored
         for trade in trades:
+            if trade.trade_id not in storable:
+                hole.is_too_wide = True
+                continue
             # After a refusal the first trade is the first one that is served.
             is_first = trade is trades[0]
             await self._leave(hole, trade.trade_id, "" if is_first else _LEFT_OUT)
-            hole.edge_id = max(hole.edge_id, trade.trade_id)
+            hole.edge_id, hole.is_too_wide = max(hole.edge_id, trade.trade_id), False
         hole.next_id = trades[-1].trade_id
 
     async def _leave(self, hole: _Hole, before_id: int, detail: str = "") -> None:
@@ -367,8 +383,11 @@ class TradeRepair:
         """
         if before_id > hole.edge_id + 1:
             missing = counted(before_id - hole.edge_id - 1, "trade")
-            _log.info("%s: the exchange no longer serves %s", hole.market, missing)
-            await self._writer.end(hole.market, hole.edge_id, GapCause.NOT_SERVED, detail)
+            cause, why = GapCause.NOT_SERVED, "the exchange no longer serves"
+            if hole.is_too_wide:
+                cause, why, detail = GapCause.TOO_WIDE, "64 bits can't hold the values of", ""
+            _log.info("%s: %s %s", hole.market, why, missing)
+            await self._writer.end(hole.market, hole.edge_id, cause, detail)
             self._give_up(hole.market, hole.edge_id, before_id)
 
     def _give_up(self, market: str, after_id: int, before_id: int) -> None:

@@ -15,6 +15,7 @@ from orderbook_desktop.core.trades import (
     TradeFields,
     decode_repaired,
     decode_trade,
+    fits_64_bits,
     is_same_trade,
     made_trade,
     parts_missing,
@@ -166,3 +167,19 @@ def test_trades_that_the_exchange_leaves_out_are_counted() -> None:
 
 def test_the_name_of_the_stream() -> None:
     assert Stream("BTCUSDT", TRADE).name == "btcusdt@aggTrade"
+
+
+@pytest.mark.parametrize(
+    ("text", "fits"),
+    [
+        ("900000000000000.1", True),
+        ("0.000000000000000001", True),
+        ("900000000000000000.1", True),
+        ("92233720368547758.00000001", False),
+        ("9" * 40, False),
+    ],
+)
+def test_a_trade_fits_where_some_scale_holds_it(text: str, fits: bool) -> None:
+    for name in "pq":
+        trade = decode_trade(msgspec.json.encode({**_EVENT, name: text}))
+        assert fits_64_bits(trade) is fits

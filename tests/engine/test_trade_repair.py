@@ -216,7 +216,8 @@ async def test_the_trades_of_another_exchange_are_not_taken(scene: Scene) -> Non
 
 
 async def test_a_gap_of_more_than_a_day_stays(scene: Scene) -> None:
-    day_ms = 24 * 3_600_000
+    # And an hour to the trades beside an outage.
+    day_ms = 25 * 3_600_000
     await scene.database.prepare()
     writer = TradeWriter(scene.database)
     for begin, at_ms in ((1, 0), (11, 1 + day_ms), (21, 1 + 2 * day_ms), (31, 2 + 3 * day_ms)):
@@ -243,6 +244,31 @@ async def test_an_answer_may_be_behind_the_stream_for_a_moment(scene: Scene) -> 
     await scene.finish()
     assert await scene.gaps() == []
     assert scene.exchange.asked == [(BTC, 10, 22), (BTC, 20, 12), (BTC, 20, 12)]
+
+
+async def test_a_clock_that_is_behind_keeps_no_hole_open(scene: Scene) -> None:
+    await scene.record(range(1, 11), range(31, 41))
+    scene.now_ms = FIRST_MS - 24 * 3_600_000
+    scene.exchange.newest_id = 20
+    for _ in range(20):
+        await scene.repair.step(scene.sessions)
+        scene.now_s += QUICK.again_s
+    (gap,) = await scene.gaps()
+    assert (gap.after_id, gap.before_id, gap.cause) == (20, 31, GapCause.NOT_SERVED)
+    assert len(scene.exchange.asked) < 20
+
+
+async def test_a_trade_that_no_scale_holds_stays_a_gap_with_that_cause(scene: Scene) -> None:
+    await scene.record(range(1, 11), range(31, 41))
+    wide: dict[str, object] = {"q": "92233720368547758.00000001"}
+    scene.exchange.others |= {11: wide, 20: wide, 21: wide, 30: wide}
+    await scene.finish()
+    gaps = await scene.gaps()
+    assert [(gap.after_id, gap.before_id) for gap in gaps] == [(10, 12), (19, 22), (29, 31)]
+    assert {gap.cause for gap in gaps} == {GapCause.TOO_WIDE}
+    scene.now_s += 100
+    await scene.finish()
+    assert len(scene.exchange.asked) == 1
 
 
 @pytest.mark.parametrize(

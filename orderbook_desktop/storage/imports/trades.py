@@ -20,11 +20,10 @@ import numpy as np
 import zstandard
 from msgspec import Struct, field
 
-from orderbook_desktop.core.archive.trades import fitting_runs
-from orderbook_desktop.core.errors import InexactValue, KnownError
+from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.trade_coverage import Covered, TradeGap, TradeOrigin, covered
-from orderbook_desktop.core.trades import Trade, is_same_trade
+from orderbook_desktop.core.trades import Trade, fits_64_bits, is_same_trade
 from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.storage.imports.spool import ByteRange, SpoolFile
 from orderbook_desktop.storage.imports.trade_ids import Stretch, TradeIds
@@ -37,8 +36,6 @@ from orderbook_desktop.system.tasks import in_thread
 # Of all markets together; sorted pieces of that many trades go to the spool's file.
 _HELD_AT_MOST: Final = 50_000
 _BATCH: Final = 10_000
-# Every number below 10^18 fits into 64 bits with eight places; longer texts are looked at.
-_SURELY_FITTING: Final = 18
 # The exchange's clock may step back by less.
 _STEPS_BACK_MS: Final = 1_000
 
@@ -149,7 +146,7 @@ class TradeSpool(SpoolFile):
         """Keep a trade; trades come in any order."""
         found = self._found.setdefault(trade.market, _Found())
         found.is_made |= is_made
-        if max(len(trade.price), len(trade.quantity)) > _SURELY_FITTING and not _fits(trade):
+        if not fits_64_bits(trade):
             found.too_wide += 1
             return
         found.from_ms = min(found.from_ms, trade.event_ms) if found.count else trade.event_ms
@@ -227,14 +224,6 @@ class TradeSpool(SpoolFile):
 
 def _id_of(trade: Trade) -> int:
     return trade.trade_id
-
-
-def _fits(trade: Trade) -> bool:
-    try:
-        fitting_runs([trade])
-    except InexactValue:
-        return False
-    return True
 
 
 class TradeImport:

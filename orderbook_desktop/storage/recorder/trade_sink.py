@@ -7,25 +7,20 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Final
 
 from msgspec.structs import replace
 
-from orderbook_desktop.core.archive.trades import fitting_runs
-from orderbook_desktop.core.errors import InexactValue, KnownError
+from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.recording_status import RecordingCounts
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.streams import Stream
 from orderbook_desktop.core.trade_coverage import TradeRun
-from orderbook_desktop.core.trades import Trade
+from orderbook_desktop.core.trades import Trade, fits_64_bits
 from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.storage.recorder.pending import OPERATION_BYTES, PendingWrites, storable
 from orderbook_desktop.storage.store.trade_runs import new_run_id
 
 _log = logging.getLogger(__name__)
-
-# A decimal with as few characters fits into 64 bits, whatever its exponent.
-_SHORT: Final = 18
 
 
 class OpenRun:
@@ -180,12 +175,4 @@ def weight_of(trade: Trade) -> int:
 
 def _is_storable(trade: Trade) -> bool:
     """Whether the trade's numbers fit into 64 bits, so that it can be read again."""
-    if not 0 < trade.received_ns <= INT64_MAX:
-        return False
-    if len(trade.price) <= _SHORT and len(trade.quantity) <= _SHORT:
-        return True
-    try:
-        fitting_runs([trade])
-    except InexactValue:
-        return False
-    return True
+    return 0 < trade.received_ns <= INT64_MAX and fits_64_bits(trade)

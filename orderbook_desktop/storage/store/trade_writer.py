@@ -14,7 +14,7 @@ from orderbook_desktop.core.archive.trades import fitting_runs
 from orderbook_desktop.core.errors import BugError
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.trade_coverage import TradeOrigin, TradeRun
-from orderbook_desktop.core.trades import Trade, is_same_trade
+from orderbook_desktop.core.trades import Trade, fits_64_bits, is_same_trade
 from orderbook_desktop.storage.errors import DatabaseError
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.trade_batches import (
@@ -101,8 +101,9 @@ class TradeWriter:
                 await self._chunks.put(piece)
             return len(missing)
         for trade in missing:
-            # A trade that no scale holds could not be read again.
-            fitting_runs([trade])
+            if not fits_64_bits(trade):
+                # It could not be read again. This raises.
+                fitting_runs([trade])
         batches = await asyncio.to_thread(lambda: [*map(NewBatch.of, batches_of(missing))])
         for conflict in (await self._batches.insert(batches)).values():
             if conflict is not None:
