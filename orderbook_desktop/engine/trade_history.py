@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -64,7 +65,7 @@ class RecordedTradeHistory:
                 reading = self._reader.trades(market, trade_id + 1, INT64_MAX)
                 async with aclosing(reading) as pieces:
                     async for piece in pieces:
-                        found += piece.trades()
+                        found += await asyncio.to_thread(piece.trades)
                         if len(found) >= count:
                             break
         return found[:count]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from typing import Any, Final, Literal
 
 import msgspec
@@ -203,13 +204,13 @@ class _Api:
         if tape is not None:
             newest = tape.newest(limit) if before is None else tape.before(before, limit)
             found = fields_on_tape(newest, tape.scale)
-        if len(found) < limit:
-            first_id = found[0].id if found else INT64_MAX if before is None else before
+        if len(found) < limit or _have_hole(found):
+            end_id = INT64_MAX if before is None else before
             try:
-                older = await library.trades.before(info.market, first_id, limit - len(found))
+                recorded = await library.trades.before(info.market, end_id, limit)
             except KnownError as error:
                 raise Unreadable(str(error)) from error
-            found = [*map(fields_of_trade, older), *found]
+            found = _joined(map(fields_of_trade, recorded), found)[-limit:]
         return Response(
             msgspec.json.encode({"symbol": info.symbol, "trades": found}),
             media_type="application/json",
@@ -277,3 +278,14 @@ def _followed(channel: Channel, viewers: int) -> FollowedSymbol:
         gaps=None if gaps is None else len(gaps.gaps),
         sessionGaps=None if gaps is None else gaps.in_session,
     )
+
+
+def _have_hole(trades: Sequence[TradeFields]) -> bool:
+    """Whether trades are missing, which a repair may have stored: it does not reach every tape."""
+    return any(later.id > trade.id + 1 for trade, later in pairwise(trades))
+
+
+def _joined(recorded: Iterable[TradeFields], on_tape: Iterable[TradeFields]) -> list[TradeFields]:
+    """Return all trades in the order of their ids, each once."""
+    found = {trade.id: trade for trade in (*recorded, *on_tape)}
+    return [found[trade_id] for trade_id in sorted(found)]

@@ -69,6 +69,17 @@ async def test_the_tape_goes_on_in_the_recording(
     assert _ids(await _trades(client, query)) == list(ids)
 
 
+async def test_what_the_tape_lacks_comes_from_the_recording(
+    client: httpx.AsyncClient, library: HandLibrary
+) -> None:
+    library.trades.end = 111
+    for trade_id in (100, 101, 102, 106, 107, 111):
+        library.btc.trade(trade_id, "100.01", "1")
+    assert _ids(await _trades(client, "&limit=6")) == list(range(106, 112))
+    library.trades.end = 104
+    assert _ids(await _trades(client, "&limit=5")) == [102, 103, 106, 107, 111]
+
+
 async def test_where_the_recording_cannot_be_read_the_answer_says_so(
     client: httpx.AsyncClient, library: HandLibrary
 ) -> None:
