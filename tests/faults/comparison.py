@@ -13,15 +13,13 @@ from orderbook_desktop.core.checkpoint import encode_image
 from orderbook_desktop.core.events import level_texts
 from orderbook_desktop.core.segments import Segment
 from orderbook_desktop.core.timeline import Timeline
-from orderbook_desktop.core.trade_coverage import gaps_between
-from orderbook_desktop.core.trades import Trade, decode_trade, is_same_trade
-from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.server.server import DatabaseServer
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.trade_reader import DatabaseTrades
 from tests.faults.market import MARKET, SYMBOL, Wire
+from tests.faults.probe import Probe
 from tests.faults.program import running
+from tests.faults.trade_comparison import TradeFindings, compare_trades
 
 # The recorder began with a snapshot of its own: of what lies further out it may know less.
 _COMPARED_LEVELS = 1_000
@@ -37,67 +35,18 @@ class Findings:
     lost_in_gaps: int = 0
     ends: list[str] = field(default_factory=list)
     gaps: Counter[str] = field(default_factory=Counter)
+    trades: TradeFindings = field(default_factory=TradeFindings)
     timeline: Timeline = field(default_factory=lambda: Timeline((), ()), repr=False)
 
 
-@dataclass
-class TradeFindings:
-    """What was compared of the trades: numbers of them, and gaps by their causes."""
-
-    acknowledged: int = 0
-    stored: int = 0
-    repaired: int = 0
-    missing: int = 0
-    gaps: Counter[str] = field(default_factory=Counter)
-
-
-async def compare_trades(
-    data_dir: Path, wire: Wire, acknowledged: Mapping[int, Trade]
-) -> TradeFindings:
-    """Check the trades of a recording that no process works on; raises `AssertionError`.
-
-    Each is stored once, as it was sent or as it was asked for. What was acknowledged is there. What
-    was sent between the first and the last one and is not there lies in a gap.
-    """
-    async with DatabaseServer(data_dir) as server:
-        database = Database("book")
-        database.connect(server.dsn)
-        try:
-            reader = DatabaseTrades(database)
-            runs = await reader.runs(MARKET)
-            async with aclosing(reader.trades(MARKET, 0, INT64_MAX)) as found:
-                trades = [trade async for piece in found for trade in piece.trades()]
-        finally:
-            database.close()
-    stored = {trade.trade_id: trade for trade in trades}
-    assert list(stored) == sorted(stored), "the trades are not in order"
-    assert len(stored) == len(trades), "a trade came twice"
-    for trade_id, trade in stored.items():
-        sent = wire.trades.get(trade_id)
-        if sent is not None:
-            assert is_same_trade(decode_trade(sent), trade), f"trade {trade_id} is another one"
-            assert trade.is_repaired or trade.payload == sent, f"trade {trade_id} is changed"
-    lost = acknowledged.keys() - stored.keys()
-    assert not lost, f"{len(lost)} acknowledged trades are lost: {sorted(lost)[:5]}"
-    gaps = gaps_between(runs)
-    first, last = trades[0].trade_id, trades[-1].trade_id
-    missing = [one for one in wire.trades if first < one < last and one not in stored]
-    for trade_id in missing:
-        assert any(gap.after_id < trade_id < gap.before_id for gap in gaps), (
-            f"trade {trade_id} is missing, and no gap says so"
-        )
-    repaired = sum(trade.is_repaired for trade in trades)
-    causes = Counter(gap.cause.value for gap in gaps)
-    return TradeFindings(len(acknowledged), len(stored), repaired, len(missing), causes)
-
-
-async def compare(data_dir: Path, wire: Wire, acknowledged: Mapping[int, bytes]) -> Findings:
+async def compare(data_dir: Path, wire: Wire, probe: Probe) -> Findings:
     """Check a recording that no process works on; raises `AssertionError`.
 
-    `verify` passes. What was acknowledged is there, as it was sent, and so is the book after
-    the last event. What was sent between the first and the last event and is not there lies
-    in a gap.
+    `verify` passes. What was acknowledged to `probe` is there, as it was sent, and so is the book
+    after the last event. What was sent between the first and the last event and is not there lies
+    in a gap. The same holds of trades.
     """
+    acknowledged = probe.seen
     async with running(data_dir, "verify", SYMBOL) as verify:
         assert await verify.until_ended(120) == 0, verify.said
     findings = Findings(acknowledged=len(acknowledged))
@@ -106,6 +55,7 @@ async def compare(data_dir: Path, wire: Wire, acknowledged: Mapping[int, bytes])
         database.connect(server.dsn)
         try:
             stored = await compare_recording(Recording(database, MARKET), wire, findings)
+            findings.trades = await compare_trades(database, MARKET, wire.trades, probe.trades)
         finally:
             database.close()
     missing = acknowledged.keys() - stored.keys()

@@ -17,12 +17,13 @@ from tests.exchange.local.true_book import TrueBook
 
 MARKET = "BTCUSDT"
 SYMBOL = "BTC/USDT"
+_TRADES_KEPT = 2_000_000
 
 
 class Wire:
-    """What was sent: each event by its final id; and the true book at any of them, in order.
+    """What was sent: each event by its final id, and each of `trades` by its id.
 
-    `trades` are the trades that were sent, by their ids.
+    It has the true book at any event, in order.
     """
 
     def __init__(self, book: TrueBook) -> None:
@@ -35,10 +36,10 @@ class Wire:
         async for message in websocket:
             payload = message if isinstance(message, bytes) else message.encode()
             event = json.loads(payload)
-            if "u" in event:
-                self.payloads[event["u"]] = payload
-            else:
+            if event["e"] == "aggTrade":
                 self.trades[event["a"]] = payload
+            else:
+                self.payloads[event["u"]] = payload
 
     def book_at(self, update_id: int) -> TrueBook:
         """Return the true book; ids may only rise from call to call."""
@@ -54,20 +55,18 @@ async def played_market(
 ) -> AsyncIterator[tuple[LocalExchange, CaptureSource, Wire]]:
     """Play `capture`, over and over."""
     source = CaptureSource(capture, speed=speed, loop=loop)
-    depth, trades = (f"/ws/{MARKET.lower()}@{name}" for name in ("depth@100ms", "aggTrade"))
-    async with (
-        LocalExchange(source) as exchange,
-        # It begins to play with the first one.
-        streams(exchange, depth) as of_depth,
-        streams(exchange, trades) as of_trades,
-    ):
+    name = MARKET.lower()
+    both = f"/ws/{name}@depth@100ms/{name}@aggTrade"
+    # A recorder that comes back asks for all trades since its first ones.
+    exchange = LocalExchange(source, trades_kept=_TRADES_KEPT)
+    async with exchange, streams(exchange, both) as websocket:
         snapshot = await get_json(exchange, f"/api/v3/depth?symbol={MARKET}&limit=5000")
         wire = Wire(TrueBook(snapshot))
-        listening = [asyncio.create_task(wire.listen(one)) for one in (of_depth, of_trades)]
+        listening = asyncio.create_task(wire.listen(websocket))
         try:
             yield exchange, source, wire
         finally:
-            await end_tasks(*listening)
+            await end_tasks(listening)
 
 
 def variables_of(exchange: LocalExchange) -> dict[str, str]:

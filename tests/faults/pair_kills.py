@@ -4,7 +4,7 @@
 database, as on two machines. Each kill is a SIGKILL at a random moment, and the next one waits
 until that recorder records again. Meanwhile a third program serves the recorded book, and a reader
 opens it anew, again and again. At the end `verify` passes, no time of the market is a gap, each
-event is archived once, as it was sent, and each book that was seen is the true one.
+event and each trade is archived once, as it was sent, and each book that was seen is the true one.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections import Counter
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -34,7 +35,9 @@ from tests.bench.capture_data import capture_path
 from tests.faults.chaos.audience import Viewer
 from tests.faults.comparison import Findings, compare_recording, decimals
 from tests.faults.market import MARKET, SYMBOL, Wire, played_market, variables_of
+from tests.faults.probe import Probe
 from tests.faults.program import Program, running
+from tests.faults.trade_comparison import TradeFindings, compare_trades
 from tests.storage.processes import eventually
 from tests.web.browser.program import free_port
 
@@ -126,19 +129,23 @@ async def check(folder: Path, kills: int, seed: int) -> tuple[Findings, int]:
     async with DatabaseServer(folder / "server") as server:
         database.connect(server.dsn)
         try:
-            scene = _Scene(folder, server.dsn, database, free_port())
+            probe = Probe(folder / "server")
+            scene = _Scene(folder, server.dsn, database, free_port(), probe)
             wire = await scene.play(kills, random.Random(seed))
             # In this order: the truth only goes forward.
             books = _compare_books(scene.reader, scene.viewer, wire)
-            return await _judge(database, wire), books
+            findings = await _judge(database, wire)
+            trades = await _judge_trades(database, wire, scene.probe)
+            return replace(findings, trades=trades), books
         finally:
             database.close()
 
 
 class _Scene:
-    """A market, two recorders of it, a `reader`, and a `viewer` of a third program."""
+    """A market, two recorders of it, a `reader`, a `probe`, and a `viewer` of a third program."""
 
-    def __init__(self, folder: Path, dsn: str, database: Database, port: int) -> None:
+    def __init__(self, folder: Path, dsn: str, database: Database, port: int, probe: Probe) -> None:
+        self.probe = probe
         self.reader = Reader(database)
         self.viewer = Viewer(port, [SYMBOL], seed=port)
         self._folder = folder
@@ -153,7 +160,10 @@ class _Scene:
                 variables = {**variables_of(exchange), "MONGO_DSN": self._dsn}
                 pair = Pair(self._folder, variables, self._database)
                 folder = self._folder / "viewer"
-                async with running(folder, *self._serving, variables=variables) as program:
+                async with (
+                    self.probe.following(),
+                    running(folder, *self._serving, variables=variables) as program,
+                ):
                     looking = [
                         asyncio.create_task(one) for one in (self.reader.read(), self.viewer.ask())
                     ]
@@ -219,6 +229,15 @@ async def _judge(database: Database, wire: Wire) -> Findings:
     (summary,) = await summaries(database)
     assert findings.archived == findings.stored == summary.events
     assert len(stored) >= findings.stored
+    return findings
+
+
+async def _judge_trades(database: Database, wire: Wire, probe: Probe) -> TradeFindings:
+    """Check the trades, all of which are archived by now."""
+    batches = await database.collection("trade_events").find({}).to_list(None)
+    assert not batches, [one["_id"] for one in batches]
+    findings = await compare_trades(database, MARKET, wire.trades, probe.trades)
+    assert not findings.gaps, findings
     return findings
 
 

@@ -41,6 +41,7 @@ async def test_nothing_is_lost_and_nothing_false_is_shown(tmp_path: Path) -> Non
     assert not verdict.faults
     assert verdict.counts["faults done"] >= 8
     assert verdict.counts["events acknowledged"] > 0
+    assert verdict.counts["trades acknowledged"] > 0
     assert verdict.counts["books seen"] > 0
 
 

@@ -63,7 +63,7 @@ async def record_and_compare(capture: Path, data_dir: Path, variables: dict[str,
             await _it_rests(app)
             assert await app.end() == 0, app.said
     assert "Traceback" not in app.said
-    findings = await compare(data_dir, wire, probe.seen)
+    findings = await compare(data_dir, wire, probe)
     assert not findings.gaps, findings
 
 

@@ -51,7 +51,7 @@ async def test_a_full_disk_costs_nothing(mount: Mount, tmp_path: Path) -> None:
             await eventually(lambda: probe.has_caught_up(wire))
             assert await app.end() == 0, app.said
     assert "Traceback" not in app.said
-    findings = await compare(data_dir, wire, probe.seen)
+    findings = await compare(data_dir, wire, probe)
     assert not findings.gaps
 
 

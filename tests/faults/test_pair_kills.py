@@ -18,4 +18,5 @@ KILLS = int(os.environ.get("KILLS", "3"))
 async def test_two_recorders_of_a_market_heal_each_others_gaps(tmp_path: Path) -> None:
     findings, books = await check(tmp_path, KILLS, seed=KILLS)
     assert findings.archived > 0
+    assert findings.trades.acknowledged > 0
     assert books > 0

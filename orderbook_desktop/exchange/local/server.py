@@ -24,7 +24,7 @@ from orderbook_desktop.exchange.local.faults import REST_PREFIX, Fault, FaultBoa
 from orderbook_desktop.exchange.local.rest import Answer, RestApi, error_answer, json_answer
 from orderbook_desktop.exchange.local.source import MarketSource, StreamEvent
 from orderbook_desktop.exchange.local.streams import StreamHub, is_stream_path
-from orderbook_desktop.exchange.local.trades import TradeTapes
+from orderbook_desktop.exchange.local.trades import KEPT_AT_MOST, TradeTapes
 from orderbook_desktop.system.tasks import ending
 
 _log = logging.getLogger(__name__)
@@ -126,8 +126,9 @@ class LocalExchange:
     It serves `source` on `host` and `port` (0: any free one). `port_is_held` says that the process
     that started this one keeps the port, so that no other user gets it. With `faults`, faults can
     also be ordered over HTTP (`/control/fault`). `weight_limit` is the request weight that it
-    grants in a minute. With `close_at_end` the websockets are closed when the source has played
-    out; else they stay open and REST goes on serving the final book.
+    grants in a minute, and `trades_kept` how many trades of a market it serves. With `close_at_end`
+    the websockets are closed when the source has played out; else they stay open and REST goes on
+    serving the final book.
 
     `fault_board` lists the faults that happened. Entering raises `PortInUse` or `CannotListen`, or
     the source's own `KnownError`.
@@ -143,6 +144,7 @@ class LocalExchange:
         faults: bool = False,
         close_at_end: bool = False,
         weight_limit: int = 6000,
+        trades_kept: int = KEPT_AT_MOST,
     ) -> None:
         self.fault_board = FaultBoard()
         self._source = source
@@ -152,7 +154,7 @@ class LocalExchange:
         self._close_at_end = close_at_end
         self._door = _Door(self.fault_board)
         self._hub = StreamHub(self.fault_board, source.want)
-        self._tapes = TradeTapes()
+        self._tapes = TradeTapes(trades_kept)
         self._rest = RestApi(source, self._tapes, self.fault_board, weight_limit)
         board = self.fault_board if faults else None
         self._control = ControlPages(source, board, self.inject, self._state)

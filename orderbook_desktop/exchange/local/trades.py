@@ -8,6 +8,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -18,8 +19,8 @@ from orderbook_desktop.core.units import format_units, parse_units
 from orderbook_desktop.exchange.local.source import StreamEvent
 from orderbook_desktop.formats.single_trades import AGGREGATED, AggregatedTrade
 
-# Of each market: an hour of a busy one.
-_KEPT_AT_MOST: Final = 50_000
+KEPT_AT_MOST: Final = 50_000
+"""So many trades of each market are served: an hour of a busy one."""
 
 
 class _AggregatedEvent(Struct, frozen=True):
@@ -44,7 +45,7 @@ class TradeTape:
     fit into 64 bits in units of 10^-8 is not kept.
     """
 
-    def __init__(self, kept_at_most: int = _KEPT_AT_MOST) -> None:
+    def __init__(self, kept_at_most: int = KEPT_AT_MOST) -> None:
         self._kept_at_most = kept_at_most
         self._ids, self._times_ms = array("q"), array("q")
         # Five numbers of each trade: price, quantity, first id, last id, and whether it was sold.
@@ -111,8 +112,8 @@ class TradeTape:
 class TradeTapes:
     """The tape of each market, of the events that are published."""
 
-    def __init__(self) -> None:
-        self._tapes: defaultdict[str, TradeTape] = defaultdict(TradeTape)
+    def __init__(self, kept_at_most: int = KEPT_AT_MOST) -> None:
+        self._tapes: defaultdict[str, TradeTape] = defaultdict(partial(TradeTape, kept_at_most))
 
     def of(self, market: str) -> TradeTape:
         """Return the tape of `market`; empty if it has no aggregated trade yet."""

@@ -90,8 +90,7 @@ async def play(
         judge_leftovers(verdict, data_dir)
         await judge_by_verify(verdict, data_dir, symbols)
         truths = read_truth(truth_file)
-        acknowledged = probe.acknowledged
-        await judge_recording(verdict, data_dir, truths, acknowledged, stage.happened)
+        await judge_recording(verdict, data_dir, truths, probe, stage.happened)
         judge_sightings(verdict, truths, viewer.sightings)
         judge_texts(verdict, data_dir, [*stage.recorder.said, *stage.viewer.said])
         judge_memory(verdict, memory.samples)

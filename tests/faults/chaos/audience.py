@@ -18,6 +18,7 @@ import msgspec
 import psutil
 
 from orderbook_desktop.core.status import FeedState
+from orderbook_desktop.core.trades import Trade
 from orderbook_desktop.storage.store.event_documents import payload_of
 from orderbook_desktop.storage.store.schema import Document
 from tests.faults.probe import Probe
@@ -143,14 +144,21 @@ def decimals(levels: SideLevels) -> list[tuple[Decimal, Decimal]]:
 
 
 class WholeProbe(Probe):
-    """Notes what the database has acknowledged, of every market: `acknowledged`, by final id."""
+    """Notes what the database has acknowledged, of every market.
+
+    `acknowledged` has events by their final ids, `acknowledged_trades` trades by their ids.
+    """
 
     def __init__(self, data_dir: Path) -> None:
         super().__init__(data_dir)
         self.acknowledged: dict[str, dict[int, bytes]] = defaultdict(dict)
+        self.acknowledged_trades: dict[str, dict[int, Trade]] = defaultdict(dict)
 
     def _note(self, event: Document) -> None:
         self.acknowledged[event["market"]][event["u"]] = payload_of(event)
+
+    def _note_trades(self, market: str, trades: Sequence[Trade]) -> None:
+        self.acknowledged_trades[market] |= {trade.trade_id: trade for trade in trades}
 
 
 class MemoryWatch:

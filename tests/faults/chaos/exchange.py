@@ -3,7 +3,7 @@
 `python -m tests.faults.chaos.exchange --seed 1 --markets BTCUSDT,ETHUSDT --truth FILE` serves
 the made-up market and prints its port. FILE gets the true market, line by line, before anything is
 done to it on the way out: first `{"market":…,"book":…}` of each market, then `MARKET u E payload`
-of each event. Lines of standard input are orders, `WHAT
+of each event, and `+MARKET a T payload` of each trade. Lines of standard input are orders, `WHAT
 MARKET`: see `HostileFrame` and `HostileAnswer`. What a hostile frame replaced is in FILE, too,
 with `!` before it.
 """
@@ -83,6 +83,10 @@ class TruthfulSource(SyntheticSource):
         def noting(event: StreamEvent) -> None:
             if event.stream.endswith("@depth@100ms") and event.market in self._markets_noted:
                 event = self._note(event, publish)
+            elif event.stream.endswith("@aggTrade") and event.market in self._markets_noted:
+                sent = json.loads(event.payload)
+                head = f"+{event.market} {sent['a']} {sent['T']} ".encode()
+                self._truth.write(head + event.payload + b"\n")
             publish(event)
 
         await super().run(noting)

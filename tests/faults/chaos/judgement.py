@@ -22,11 +22,12 @@ from orderbook_desktop.storage.server.server import DatabaseServer
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.event_documents import payload_of
 from tests.exchange.local.true_book import TrueBook
-from tests.faults.chaos.audience import Sighting, decimals
+from tests.faults.chaos.audience import Sighting, WholeProbe, decimals
 from tests.faults.chaos.plan import CAUSES, OF_DATABASE, Happened, Kind
 from tests.faults.comparison import Findings, compare_recording
 from tests.faults.market import Wire
 from tests.faults.program import running
+from tests.faults.trade_comparison import compare_trades
 
 # A book that is called synced may be so old: what makes it stale, and a busy computer.
 _OLDEST_SYNCED_MS = 15_000
@@ -63,11 +64,12 @@ class _TrueWire(Wire):
 
 @dataclass
 class Truth:
-    """What the exchange sent of one market: its first book, and its events in order."""
+    """What the exchange sent of one market: its first book, and its events and trades in order."""
 
     snapshot: dict[str, Any]
     payloads: dict[int, bytes] = field(default_factory=dict)
     times_ms: dict[int, int] = field(default_factory=dict)
+    trades: dict[int, bytes] = field(default_factory=dict)
     # What came instead of an event, where a hostile exchange sent that.
     instead: dict[int, bytes] = field(default_factory=dict)
 
@@ -90,8 +92,10 @@ def read_truth(path: Path) -> dict[str, Truth]:
                 truths[begun["market"]] = Truth(begun["book"])
                 continue
             head, final_id, event_ms, payload = line.rstrip(b"\n").split(b" ", 3)
-            truth = truths[head.removeprefix(b"!").decode()]
-            if head.startswith(b"!"):
+            truth = truths[head.lstrip(b"!+").decode()]
+            if head.startswith(b"+"):
+                truth.trades[int(final_id)] = payload
+            elif head.startswith(b"!"):
                 truth.instead[int(final_id)] = payload
             else:
                 truth.payloads[int(final_id)] = payload
@@ -147,10 +151,11 @@ async def judge_recording(
     verdict: Verdict,
     data_dir: Path,
     truths: Mapping[str, Truth],
-    acknowledged: Mapping[str, Mapping[int, bytes]],
+    probe: WholeProbe,
     happened: Sequence[Happened],
 ) -> None:
     """Hold what is stored against what was sent and acknowledged, and gaps against faults."""
+    acknowledged, acknowledged_trades = probe.acknowledged, probe.acknowledged_trades
     async with DatabaseServer(data_dir) as server:
         database = Database("book")
         database.connect(server.dsn)
@@ -159,6 +164,8 @@ async def judge_recording(
                 known = acknowledged.get(market, {})
                 try:
                     findings = await _judge_market(database, market, truth, known)
+                    known_trades = acknowledged_trades.get(market, {})
+                    trades = await compare_trades(database, market, truth.trades, known_trades)
                 except (AssertionError, KnownError) as error:
                     verdict.faults.append(f"{market}: {error}")
                     continue
@@ -167,6 +174,12 @@ async def judge_recording(
                 verdict.counts["events archived"] += findings.archived
                 verdict.counts["events in gaps"] += findings.lost_in_gaps
                 judge_gaps(verdict, market, findings.timeline.gaps, happened)
+                verdict.counts["trades acknowledged"] += trades.acknowledged
+                verdict.counts["trades stored"] += trades.stored
+                verdict.counts["trades repaired"] += trades.repaired_count
+                verdict.counts["trades in gaps"] += trades.lost_in_gaps
+                for cause, count in trades.gaps.items():
+                    verdict.gaps[f"{cause}, of trades"] += count
         finally:
             database.close()
 

@@ -109,17 +109,19 @@ _SECONDS: dict[Kind, tuple[tuple[float, float], ...]] = {
 
 # What besides there is to be chosen for each.
 _COUNTS = ("1", "2", "3", "4")
+_STREAMS = ("depth", "aggTrade")
 _ORDERS: dict[Kind, dict[str, tuple[str, ...]]] = {
     Kind.STEP_CLOCK: {"by": tuple(str(sign * by) for sign in (-1, 1) for by in (1, 20, 300, 3700))},
     Kind.CLOSE: {"code": ("1000", "1001", "1008", "1011")},
     Kind.SILENCE: {"deliver": ("true", "false")},
-    Kind.DROP: {"count": _COUNTS},
-    Kind.DUPLICATE: {"count": _COUNTS},
-    Kind.SWAP: {"count": _COUNTS},
+    Kind.DROP: {"count": _COUNTS, "stream": _STREAMS},
+    Kind.DUPLICATE: {"count": _COUNTS, "stream": _STREAMS},
+    Kind.SWAP: {"count": _COUNTS, "stream": _STREAMS},
     Kind.MALFORMED: {
         "count": _COUNTS,
         "shape": ("garbage", "truncated", "types"),
         "instead": ("true", "false"),
+        "stream": _STREAMS,
     },
     Kind.HTTP: {
         "count": _COUNTS,
