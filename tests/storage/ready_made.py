@@ -52,6 +52,8 @@ def keep_secret_and_database(path: Path) -> str:
     is_new = path.name == f"{_NAME}.password" and not path.exists() and _is_empty(folder)
     if is_new and DATABASE_VARIABLE in os.environ:
         made, draft = ready_made_database(), folder.with_suffix(".copy")
+        # A kill may have left a part of it.
+        shutil.rmtree(draft, ignore_errors=True)
         shutil.copytree(made / _NAME, draft)
         shutil.copy(password_path(made / _NAME), path)
         draft.rename(folder)
