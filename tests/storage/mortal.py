@@ -49,12 +49,13 @@ class MortalCollection:
 
         async def run(*arguments: Any, **options: Any) -> Any:
             if name == "bulk_write":
-                # In order, and the process may end between any two.
+                # In order, and the process may end between any two. The last result stands for all.
+                result = None
                 for operation in arguments[0]:
                     self._mortal.die_before()
-                    await call([operation], **options)
+                    result = await call([operation], **options)
                     self._mortal.die_after()
-                return None
+                return result
             self._mortal.die_before()
             result = await call(*arguments, **options)
             self._mortal.die_after()

@@ -23,6 +23,7 @@ from orderbook_desktop.storage.verification.trade_proof import ProvenTrades
 from orderbook_desktop.storage.verification.verification import verify
 from tests.storage.archived_fixtures import store_segment
 from tests.storage.made_trades import FIRST_MS, sent
+from tests.storage.mortal import Killed, Mortal
 from tests.storage.recording_fixtures import Tape, all_of
 from tests.storage.trade_shelf import archive, claim, put
 
@@ -170,3 +171,23 @@ async def test_ids_of_imports_may_be_short_but_not_ambiguous(database: Database)
     assert "(10 trades, 2024-" in str(caught.value)
     with pytest.raises(NoSuchImport):
         await find_removal(database, Span(_MARKET, import_id="x"))
+
+
+async def test_a_kill_at_any_call_leaves_what_can_be_proven(database: Database) -> None:
+    """The same request goes on with it."""
+    trades = sent(range(100, 160))
+    for lives in range(100):
+        await archive(database, trades, await claim(database, trades))
+        try:
+            await remove(Mortal(database, lives, after=True), between(125, 136))
+        except Killed:
+            await proven(database)
+        else:
+            break
+        await remove(database, between(125, 136))
+        assert (await proven(database)).trades == 40
+        await remove(database, Span(_MARKET))
+        assert (await runs_of(database), await chunks_of(database)) == ([], [])
+        await database.motor.command("dropDatabase")
+        database.prepared = False
+    assert 3 < lives < 99

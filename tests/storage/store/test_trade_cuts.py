@@ -15,6 +15,7 @@ from orderbook_desktop.storage.store.trade_cuts import CuttableTrades, cuttable_
 from orderbook_desktop.storage.store.trade_reader import DatabaseTrades
 from orderbook_desktop.storage.verification.verification import verify
 from tests.storage.made_trades import FIRST_MS, sent
+from tests.storage.mortal import Killed, Mortal
 from tests.storage.recording_fixtures import all_of
 from tests.storage.trade_shelf import archive, claim, put
 
@@ -159,3 +160,29 @@ async def test_a_damaged_run_keeps_no_other_market(database: Database) -> None:
     await database.collection("trade_runs").update_one(damaged, {"$set": {"to_time": 7}})
     part = await only_part(database)
     assert part.market == "ETHUSDT"
+
+
+@pytest.mark.parametrize("after", [False, True])
+async def test_a_kill_at_any_call_leaves_what_can_be_proven(
+    database: Database, *, after: bool
+) -> None:
+    trades = sent(range(100, 140))
+    for lives in range(100):
+        await stored(database, trades)
+        await claim(database, trades[25:35], origin=TradeOrigin.REPAIR)
+        await stored(database, sent(range(200, 210)))
+        try:
+            for part in await cuttable_trades(Mortal(database, lives, after=after)):
+                await part.cut(lambda link: link.last_id < 120)
+        except Killed:
+            await holds(database)
+        else:
+            break
+        for part in await cuttable_trades(database):
+            await part.cut(lambda link: link.last_id < 120)
+        assert await chunks_of(database) == [120, 130, 200]
+        assert await runs_of(database) == [(120, 139), (125, 134), (200, 209)]
+        await holds(database)
+        await database.motor.command("dropDatabase")
+        database.prepared = False
+    assert 3 < lives < 99
