@@ -57,7 +57,10 @@ _COPY: Final = Action(
 _PICK_NONE: Final = Action("Trades: pick no row", "in the trades: pick no row", ("Esc",))
 
 _ALL_SIZES: Final = "All sizes"
-_NUMBER: Final = re.compile(r"\d[\d,]*(\.\d+)?")
+# A decimal, as it is shown or typed; a comma only parts thousands.
+_size_in: Final = re.compile(
+    r"(?:from\s*)?(\d{1,3}(?:,\d{3})+|\d*)(\.\d+)?(?:\s*[a-z]{2}\w*)?", re.ASCII | re.IGNORECASE
+).fullmatch
 _WHEEL_ROWS: Final = 3
 _LINE_MARGIN: Final = 4
 
@@ -382,9 +385,8 @@ class TimeAndSales(Pane):
     def _choose_size(self) -> None:
         """Show what the box says, and remember it; a text that is no size changes nothing."""
         frame = self.model.frame
-        found = _NUMBER.search(self.size_box.currentText())
-        wanted = found.group() if found else ""
-        if frame is not None and wanted.replace(",", "") != self.model.size.text:
+        wanted = _typed_size(self.size_box.currentText())
+        if frame is not None and wanted is not None and wanted != self.model.size.text:
             self.model.show_sizes(wanted)
             self._preferences.set_tape_size(frame.symbol.market, self.model.size.text)
             self._moved()
@@ -427,3 +429,14 @@ class TimeAndSales(Pane):
 
 def _from_text(size: str) -> str:
     return f"from {size}"
+
+
+def _typed_size(text: str) -> str | None:
+    """Return the decimal that a person chose or typed; empty: all sizes; None: it is no size."""
+    text = text.strip()
+    if not text or text == _ALL_SIZES:
+        return ""
+    found = _size_in(text)
+    if found is None or not (found[1] or found[2]):
+        return None
+    return (found[1] or "0").replace(",", "") + (found[2] or "")

@@ -200,6 +200,23 @@ def _mouse(pane: TimeAndSales, place: int) -> QMouseEvent:
     )
 
 
+@pytest.mark.parametrize(
+    ("typed", "size"),
+    [
+        *((".5", "0.5"), ("1,000.5", "1000.5"), ("from 2", "2"), (" 0.5 BTC ", "0.5"), ("", "")),
+        *((text, "0.75") for text in ("0,5", "1e3", "-1", "5.", "much")),
+    ],
+)
+def test_a_typed_text_that_is_no_size_changes_nothing(
+    filled: TimeAndSales, typed: str, size: str
+) -> None:
+    for text in ("0.75", typed):
+        filled.size_box.setCurrentText(text)
+        filled.size_box.activated.emit(0)
+    assert filled.model.size.text == size
+    assert filled.size_box.currentText() == (f"from {size}" if size else "All sizes")
+
+
 def test_the_least_size_is_chosen_typed_and_remembered(
     filled: TimeAndSales, preferences: Preferences, desk: FakeDesk, qtbot: QtBot
 ) -> None:
