@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing
 from typing import Final
 
 from orderbook_desktop.core.errors import KnownError
@@ -25,6 +26,7 @@ from orderbook_desktop.storage.store.trade_store import TradePart
 _log = logging.getLogger(__name__)
 
 _CHUNKS_A_STEP: Final = 20
+_IDS_AT_ONCE: Final = 50_000
 
 
 class CuttableTrades:
@@ -158,11 +160,12 @@ async def finish_cuts(database: Database, market: str) -> None:
     claimed = covered(one.run for one in stored)
     for one in stored:
         if one.cut_from is not None:
-            first_id, last_id = one.cut_from, one.run.first_id - 1
-            for part in await _parts_within(database, market, first_id, last_id):
-                if not any(_overlap(ids, part) for ids in claimed):
-                    name = TRADE_CHUNKS if part.is_archived else TRADE_EVENTS
-                    await database.collection(name).delete_one({"_id": part.key})
+            found = _parts_within(database, market, one.cut_from, one.run.first_id - 1)
+            async with aclosing(found) as parts:
+                async for part in parts:
+                    if not any(_overlap(ids, part) for ids in claimed):
+                        name = TRADE_CHUNKS if part.is_archived else TRADE_EVENTS
+                        await database.collection(name).delete_one({"_id": part.key})
             if not await runs.finish_cut(one):
                 continue
         is_over = one.cut_from is not None or not one.to_archive
@@ -172,10 +175,16 @@ async def finish_cuts(database: Database, market: str) -> None:
 
 async def _parts_within(
     database: Database, market: str, first_id: int, last_id: int
-) -> list[TradePart]:
-    """Return the chunks and batches all of whose trades are in a range of ids."""
-    found = await DatabaseTrades(database).parts(market, first_id, last_id)
-    return [part for part in found if part.first_id >= first_id and part.last_id <= last_id]
+) -> AsyncGenerator[TradePart]:
+    """Iterate over the chunks and batches all of whose trades are in a range of ids.
+
+    Few of them are in memory at a time, and one may come twice.
+    """
+    reader = DatabaseTrades(database)
+    for begin in range(first_id, last_id + 1, _IDS_AT_ONCE):
+        for part in await reader.parts(market, begin, min(begin + _IDS_AT_ONCE - 1, last_id)):
+            if part.first_id >= first_id and part.last_id <= last_id:
+                yield part
 
 
 def _overlap(ids: Covered, part: TradePart) -> bool:

@@ -9,6 +9,7 @@ import pytest
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.trade_coverage import TradeOrigin, TradeRun
 from orderbook_desktop.core.trades import Trade
+from orderbook_desktop.storage.store import trade_cuts
 from orderbook_desktop.storage.store.cuts import ChainLink, Removed
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.trade_cuts import CuttableTrades, cuttable_trades
@@ -76,6 +77,17 @@ async def test_whole_chunks_go_from_the_front(database: Database) -> None:
     assert (await part.cut(lambda _: True)).events == 20
     assert await part.cut(lambda _: True) == Removed(is_last=True)
     assert await runs_of(database) == [(140, 149)]
+    await holds(database)
+
+
+async def test_a_long_cut_is_done_in_parts(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trade_cuts, "_IDS_AT_ONCE", 7)
+    await stored(database, sent(range(100, 150)))
+    part = await only_part(database)
+    assert (await part.cut(lambda link: link.last_id < 135)).events == 30
+    assert await chunks_of(database) == [130, 140]
     await holds(database)
 
 
