@@ -1,11 +1,11 @@
 """Where trades belong among the levels of hftbacktest's event array.
 
 Its exchange takes the rows that are flagged for it in their order, and so does its local side. A
-trade stands before the depth event that it caused: the first one that the exchange dates no
-earlier. On the local side it stands where it was received, which often is behind that event. Such a
-trade is two rows, one for each side, as hftbacktest's own `correct_event_order` makes them. Rows of
-levels keep their order. A repaired trade was never received: on the local side, too, it has its
-place before the depth event.
+trade stands before the first depth event that the exchange dates no earlier, and so before the one
+that it caused. On the local side it stands where it was received, which often is behind that event.
+Such a trade is two rows, one for each side, as hftbacktest's own `correct_event_order` makes them.
+Rows of levels keep their order. A repaired trade was never received: on the local side, too, it has
+its place before the depth event.
 """
 
 from __future__ import annotations
