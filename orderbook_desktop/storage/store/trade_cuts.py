@@ -170,7 +170,7 @@ async def finish_cuts(database: Database, market: str) -> None:
                 continue
         is_over = one.cut_from is not None or not one.to_archive
         if not one.run.count and not one.is_running and is_over:
-            await runs.remove([one.id])
+            await runs.remove([one], one.run)
 
 
 async def _parts_within(

@@ -236,9 +236,11 @@ class TradeRuns:
         done = await self._runs.delete_one(query)
         return bool(done.deleted_count)
 
-    async def remove(self, ids: Collection[str]) -> None:
-        """Remove runs."""
-        await self._runs.delete_many({"_id": {"$in": list(ids)}})
+    async def remove(self, stored: Sequence[StoredRun], within: TradeRun) -> None:
+        """Remove runs; not one that another program has extended beyond the ids of `within`."""
+        for one in stored:
+            query: Document = {"_id": one.id, "first_id": {"$gte": within.first_id}}
+            await self._runs.delete_one({**query, "last_id": {"$lte": within.last_id}})
 
 
 def new_run_id() -> str:

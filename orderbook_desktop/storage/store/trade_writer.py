@@ -142,7 +142,7 @@ class TradeWriter:
             first = touched[0]
             is_same = (union.first_id, union.last_id) == (first.run.first_id, first.run.last_id)
             if is_same or await self._extend(first, _ended(union, runs)):
-                await self._runs.remove([stored.id for stored in touched[1:]])
+                await self._runs.remove(touched[1:], union)
                 return
         raise TradesBusy(new.market)
 

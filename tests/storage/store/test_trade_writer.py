@@ -16,7 +16,7 @@ from orderbook_desktop.storage.store.packing import DamagedDocument
 from orderbook_desktop.storage.store.trade_batches import TradeConflict
 from orderbook_desktop.storage.store.trade_documents import batch_document, batches_of
 from orderbook_desktop.storage.store.trade_reader import DatabaseTrades
-from orderbook_desktop.storage.store.trade_runs import TradeRuns
+from orderbook_desktop.storage.store.trade_runs import StoredRun, TradeRuns
 from orderbook_desktop.storage.store.trade_writer import TradesStored, TradeWriter
 from tests.storage.made_trades import FIRST_MS, asked, received, sent
 
@@ -131,6 +131,23 @@ async def test_several_programs_store_the_same_trades(
     await asyncio.gather(*(TradeWriter(database).store(part, origin) for part in parts))
     assert await _stored(database) == trades
     assert [(one.first_id, one.last_id) for one in covered(await _runs(database))] == [(1, 1_199)]
+
+
+async def test_a_run_that_another_program_extends_meanwhile_stays(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for ids in ([1, 2], [5, 6]):
+        await TradeWriter(database).store([asked(trade_id) for trade_id in ids], REPAIR)
+    extend = TradeRuns.extend
+
+    async def extend_after_another(runs: TradeRuns, stored: StoredRun, after: TradeRun) -> bool:
+        monkeypatch.undo()
+        await TradeWriter(database).store([asked(7)], REPAIR)
+        return await extend(runs, stored, after)
+
+    monkeypatch.setattr(TradeRuns, "extend", extend_after_another)
+    await TradeWriter(database).store([asked(3), asked(4)], REPAIR)
+    assert [(one.first_id, one.last_id) for one in covered(await _runs(database))] == [(1, 7)]
 
 
 async def test_a_kill_before_the_run_was_stored_is_made_good(database: Database) -> None:
