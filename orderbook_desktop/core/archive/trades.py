@@ -142,13 +142,8 @@ def encode_trades(trades: Sequence[Trade]) -> TradeChunk:
     unit = MICROSECONDS if (arrays.micros | arrays.sent_micros).any() else MILLISECONDS
     units_a_ms = _UNITS_A_MS[unit]
     times, sent = _times_in(units_a_ms, arrays)
-    received_ns = arrays.received_ns[heard]
-    delays = received_ns - sent[heard] * (_NS_A_MS // units_a_ms)
-    least_delay_ns = int(delays.min()) if len(heard) else 0
-    first_received_ns = int(received_ns[0]) if len(heard) else 0
-    by_step = write_signed(np.diff(received_ns, prepend=first_received_ns))
-    by_delay = write_unsigned(delays - least_delay_ns)
-    is_by_delay = len(by_delay.bits) < len(by_step.bits)
+    sent_ns = sent[heard] * (_NS_A_MS // units_a_ms)
+    received, fields_of_received = _write_received(arrays.received_ns[heard], sent_ns)
     price_step, quantity_step = _step(arrays.prices), _step(arrays.quantities)
     header = TradeHeader(
         **_covered_by(trades[0].market, arrays),
@@ -156,15 +151,9 @@ def encode_trades(trades: Sequence[Trade]) -> TradeChunk:
         quantity_exponent=scale.quantity,
         price_step=price_step,
         quantity_step=quantity_step,
-        first_received_ns=first_received_ns,
-        least_delay_ns=least_delay_ns,
-        by_delay=is_by_delay,
+        **fields_of_received,
         unit=unit,
     )
-    spelt = _spelt(arrays, scale, header)
-    odd = [at for at, trade in enumerate(trades) if trade.payload != spelt[at]]
-    odd_places: Int64Array = np.array(odd, dtype=np.int64)
-    texts = [trades[at].payload for at in odd]
     expected = np.concatenate(([header.first_part], arrays.last_parts[:-1] + 1))
     return TradeChunk(
         header,
@@ -177,10 +166,8 @@ def encode_trades(trades: Sequence[Trade]) -> TradeChunk:
             _write_bits(arrays.sold),
             _write_bits(arrays.repaired),
             write_signed((sent - times)[heard]),
-            by_delay if is_by_delay else by_step,
-            write_unsigned(np.diff(odd_places, prepend=0)),
-            write_unsigned(np.array([len(text) for text in texts], dtype=np.int64)),
-            Column(b"".join(texts)),
+            received,
+            *_write_odd(trades, _spelt(arrays, scale, header)),
         ),
     )
 
@@ -399,6 +386,34 @@ def _read_bits(column: Column, count: int) -> BoolArray:
         raise DamagedChunk("flags do not fit their trades")
     packed = np.frombuffer(column.tokens, dtype=np.uint8)
     return np.unpackbits(packed, count=count).astype(np.bool_)
+
+
+def _write_received(received_ns: Int64Array, sent_ns: Int64Array) -> tuple[Column, dict[str, Any]]:
+    """Return the column of receive times, in the shorter of its two ways, and its header fields."""
+    first_ns = int(received_ns[0]) if len(received_ns) else 0
+    delays = received_ns - sent_ns
+    least_ns = int(delays.min()) if len(delays) else 0
+    by_step = write_signed(np.diff(received_ns, prepend=first_ns))
+    by_delay = write_unsigned(delays - least_ns)
+    is_by_delay = len(by_delay.bits) < len(by_step.bits)
+    fields: dict[str, Any] = {
+        "first_received_ns": first_ns,
+        "least_delay_ns": least_ns,
+        "by_delay": is_by_delay,
+    }
+    return by_delay if is_by_delay else by_step, fields
+
+
+def _write_odd(trades: Sequence[Trade], spelt: Sequence[bytes]) -> tuple[Column, Column, Column]:
+    """Return the columns of the trades that are not spelt canonically, which is `spelt`."""
+    odd = [at for at, trade in enumerate(trades) if trade.payload != spelt[at]]
+    places: Int64Array = np.array(odd, dtype=np.int64)
+    texts = [trades[at].payload for at in odd]
+    return (
+        write_unsigned(np.diff(places, prepend=0)),
+        write_unsigned(np.array([len(text) for text in texts], dtype=np.int64)),
+        Column(b"".join(texts)),
+    )
 
 
 def _received(header: TradeHeader, column: Column, sent_ns: Int64Array) -> Int64Array:
