@@ -18,6 +18,7 @@ from orderbook_desktop.app.commands.long_work import run_interruptibly
 from orderbook_desktop.app.commands.packed import open_packed
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.disk import bytes_text
+from orderbook_desktop.core.recorded_gaps import HealedGap
 from orderbook_desktop.core.time_text import time_text
 from orderbook_desktop.core.timeline import Gap
 from orderbook_desktop.core.trade_coverage import TradeGap
@@ -163,18 +164,7 @@ def as_fields(summary: RecordingSummary) -> dict[str, Any]:
         "segments": summary.segments,
         "gaps": len(timeline.gaps),
         "gap_causes": _causes_of(timeline.gaps),
-        "healed": [
-            {
-                "from_ms": gap.from_ms,
-                "to_ms": gap.to_ms,
-                "first_id": gap.first_missing,
-                "last_id": gap.last_missing,
-                "cause": gap.cause.value,
-                "detail": gap.detail,
-                "by": gap.by,
-            }
-            for gap in summary.healed
-        ],
+        "healed": [_healed_fields(gap) for gap in summary.healed],
         "bytes": summary.stored_bytes,
         "imports": [
             {
@@ -188,6 +178,18 @@ def as_fields(summary: RecordingSummary) -> dict[str, Any]:
         "running": summary.running,
         "recorder": summary.recorder.value or None,
         **_trade_fields(summary.trades),
+    }
+
+
+def _healed_fields(gap: HealedGap) -> dict[str, Any]:
+    return {
+        "from_ms": gap.from_ms,
+        "to_ms": gap.to_ms,
+        "first_id": gap.first_missing,
+        "last_id": gap.last_missing,
+        "cause": gap.cause.value,
+        "detail": gap.detail,
+        "by": gap.by,
     }
 
 

@@ -58,14 +58,7 @@ async def find_trades(
     if not runs:
         return TradeRemoval()
     reader = DatabaseTrades(database)
-    first_id = min(one.run.first_id for one in runs)
-    last_id = max(one.run.last_id for one in runs)
-    if from_ms is not None:
-        found = await reader.first_id_at(market, from_ms)
-        first_id = last_id + 1 if found is None else max(first_id, found)
-    if to_ms is not None:
-        found = await reader.first_id_at(market, to_ms)
-        last_id = last_id if found is None else min(last_id, found - 1)
+    first_id, last_id = await _ids_between(reader, runs, from_ms, to_ms)
     if first_id > last_id:
         return TradeRemoval()
     first_id, last_id = await _whole_chunks(reader, market, first_id, last_id)
@@ -143,6 +136,22 @@ def _rests(run: TradeRun, first_id: int, last_id: int) -> Iterator[TradeRun]:
 
 def _count(runs: Iterable[TradeRun]) -> int:
     return sum(ids.last_id - ids.first_id + 1 for ids in covered(runs))
+
+
+async def _ids_between(
+    reader: DatabaseTrades, runs: Sequence[StoredRun], from_ms: int | None, to_ms: int | None
+) -> tuple[int, int]:
+    """Return the first and the last id of `runs`, of one market, from a time to before another."""
+    market = runs[0].run.market
+    first_id = min(one.run.first_id for one in runs)
+    last_id = max(one.run.last_id for one in runs)
+    if from_ms is not None:
+        found = await reader.first_id_at(market, from_ms)
+        first_id = last_id + 1 if found is None else max(first_id, found)
+    if to_ms is not None:
+        found = await reader.first_id_at(market, to_ms)
+        last_id = last_id if found is None else min(last_id, found - 1)
+    return first_id, last_id
 
 
 async def _whole_chunks(
