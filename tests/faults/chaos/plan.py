@@ -110,6 +110,7 @@ _SECONDS: dict[Kind, tuple[tuple[float, float], ...]] = {
 # What besides there is to be chosen for each.
 _COUNTS = ("1", "2", "3", "4")
 _STREAMS = ("depth", "aggTrade")
+_PATHS = ("depth", "aggTrades")
 _ORDERS: dict[Kind, dict[str, tuple[str, ...]]] = {
     Kind.STEP_CLOCK: {"by": tuple(str(sign * by) for sign in (-1, 1) for by in (1, 20, 300, 3700))},
     Kind.CLOSE: {"code": ("1000", "1001", "1008", "1011")},
@@ -127,7 +128,10 @@ _ORDERS: dict[Kind, dict[str, tuple[str, ...]]] = {
         "count": _COUNTS,
         "status": ("418", "429", "500", "502", "503"),
         "retry_after": ("1", "2", "3"),
+        "path": _PATHS,
     },
+    Kind.HANG: {"path": _PATHS},
+    Kind.DELAY: {"path": _PATHS},
     Kind.HOSTILE_FRAME: {"frame": tuple(one.value for one in HostileFrame)},
     Kind.HOSTILE_ANSWER: {"answer": tuple(one.value for one in HostileAnswer)},
 }
