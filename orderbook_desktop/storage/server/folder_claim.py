@@ -96,7 +96,12 @@ class FolderClaim:
         if previous is not None:
             self._remembered = previous
             # Else other copies would take the last owner's server for ours.
-            self.publish(msgspec.structs.replace(previous, pid=None, owner_pid=os.getpid()))
+            try:
+                self.publish(msgspec.structs.replace(previous, pid=None, owner_pid=os.getpid()))
+            except DatabaseError:
+                # As on a full disk. A later attempt has to write it.
+                self._lock.release()
+                raise
         return True
 
     def read(self) -> ServerRecord | None:

@@ -287,8 +287,15 @@ class DatabaseServer:
         await self._keep_running(claim)
 
     async def _follow_until_owner(self, claim: FolderClaim) -> None:
-        while not claim.acquire():
-            refusal = await self._join(claim)
+        while True:
+            refusal: DatabaseError | None
+            try:
+                if claim.acquire():
+                    return
+                refusal = await self._join(claim)
+            except DatabaseError as error:
+                # As on a full disk, which may have room again.
+                refusal = error
             if refusal is not None:
                 away = "The database, run by another copy of the program, is away; waiting for it."
                 silent = isinstance(refusal, OwnerSilent)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from motor.motor_asyncio import AsyncIOMotorClient
 
 from orderbook_desktop.storage.errors import OwnerSilent
+from orderbook_desktop.storage.server import folder_claim
 from orderbook_desktop.storage.server.choice import ServerKind
 from orderbook_desktop.storage.server.folder_claim import FolderClaim
 from orderbook_desktop.storage.server.server import DatabaseServer, ServerState
@@ -55,6 +57,29 @@ async def test_the_second_copy_takes_over_when_the_first_is_closed(tmp_path: Pat
     await eventually(watch.recovered)
     assert second.owned
     assert second.dsn == first.dsn
+    await second.close()
+
+
+@pytest.mark.expects_log("the record of the database server could not be closed")
+async def test_the_second_copy_takes_over_once_a_full_disk_has_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = DatabaseServer(tmp_path)
+    second = DatabaseServer(tmp_path, times=ServerTimes(follow_s=0.05))
+    await first.start()
+    await second.start()
+    watch = StateWatch(second)
+
+    def full(*_place: object, **_how: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(folder_claim, "atomic_file", full)
+    await first.close()
+    await eventually(lambda: any("is full" in detail for detail in watch.details))
+    assert not second.owned
+    monkeypatch.undo()
+    await eventually(watch.recovered)
+    assert second.owned
     await second.close()
 
 
