@@ -15,7 +15,7 @@ from orderbook_desktop.core.trade_coverage import TradeGap, gaps_between
 from orderbook_desktop.core.trades import Trade
 from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.storage.errors import DatabaseError
-from orderbook_desktop.storage.failures import is_driver_failure
+from orderbook_desktop.storage.failures import driver_reason, is_driver_failure
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.trade_reader import DatabaseTrades
 from orderbook_desktop.system.attempts import Attempts
@@ -28,7 +28,7 @@ _RETRY_LAST_S: Final = 30.0
 
 
 class TradesUnreadable(DatabaseError):
-    """The database failed while trades were read; `reason` is the driver's error."""
+    """The database failed while trades were read; `reason` says why in few words."""
 
     reason: str
 
@@ -106,4 +106,4 @@ class RecordedTradeHistory:
         except Exception as error:
             if not is_driver_failure(error):
                 raise
-            raise TradesUnreadable(type(error).__name__) from error
+            raise TradesUnreadable(driver_reason(error)) from error

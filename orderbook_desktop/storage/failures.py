@@ -28,16 +28,27 @@ class DatabaseFailed(DatabaseError):
 @contextmanager
 def driver_failures_raised() -> Iterator[None]:
     """Raise PyMongo's errors as `DatabaseFailed` inside the context."""
-    from pymongo.errors import OperationFailure, PyMongoError  # noqa: PLC0415 (storage.store.database)
+    from pymongo.errors import PyMongoError  # noqa: PLC0415 (storage.store.database)
 
     try:
         yield
     except PyMongoError as error:
         # Not chained: the driver's text may be pages long, and may name the server's users.
         _log.warning("the database failed", exc_info=error)
-        name = (error.details or {}).get("codeName") if isinstance(error, OperationFailure) else ""
-        reason = system_words(str(error)) or name or type(error).__name__
-        raise DatabaseFailed(str(reason)) from None
+        raise DatabaseFailed(driver_reason(error)) from None
+
+
+def driver_reason(error: Exception) -> str:
+    """Return why the driver failed, in few words that a person may read."""
+    from pymongo.errors import (  # noqa: PLC0415 (storage.store.database)
+        ConnectionFailure,
+        OperationFailure,
+    )
+
+    if isinstance(error, ConnectionFailure):
+        return "it does not answer"
+    name = (error.details or {}).get("codeName") if isinstance(error, OperationFailure) else ""
+    return str(system_words(str(error)) or name or type(error).__name__)
 
 
 def is_driver_failure(error: Exception) -> bool:

@@ -63,13 +63,19 @@ async def test_a_tape_begins_with_the_newest_recorded_trades(database: Database)
     assert (found.cause, found.detail) == (GapCause.DISCONNECT, "The cable was pulled.")
 
 
-@pytest.mark.parametrize("is_connected", [True, False])
-async def test_a_database_that_is_away_is_told_in_a_sentence(is_connected: bool) -> None:
+@pytest.mark.parametrize(
+    ("is_connected", "reason"), [(True, "it does not answer"), (False, "it is not connected")]
+)
+async def test_a_database_that_is_away_is_told_in_a_sentence(
+    is_connected: bool, reason: str
+) -> None:
     database = Database("book", DatabaseTimes(find_s=0.05))
     if is_connected:
         database.connect("mongodb://127.0.0.1:9/")
     history = RecordedTradeHistory(database)
     for reading in (history.before(BTC, 9, 9), history.after(BTC, 9, 9), history.gaps(BTC)):
-        with pytest.raises(TradesUnreadable, match="can't be read from the database"):
+        with pytest.raises(
+            TradesUnreadable, match=rf"can't be read from the database \({reason}\)"
+        ):
             await reading
     database.close()

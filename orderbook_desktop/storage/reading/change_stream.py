@@ -25,7 +25,7 @@ from orderbook_desktop.core.sources import (
 from orderbook_desktop.core.streams import Stream
 from orderbook_desktop.core.widening import roll_with_answers
 from orderbook_desktop.storage.errors import DatabaseError
-from orderbook_desktop.storage.failures import Activity
+from orderbook_desktop.storage.failures import Activity, driver_reason
 from orderbook_desktop.storage.reading.joined_answers import JoinedAnswers
 from orderbook_desktop.storage.store.checkpoints import newest_running
 from orderbook_desktop.storage.store.database import Database
@@ -205,7 +205,7 @@ class NotRecorded(DatabaseError):
 
 
 class RecordingUnreadable(DatabaseError):
-    """The database failed while a book was read; `reason` is the driver's error."""
+    """The database failed while a book was read; `reason` says why in few words."""
 
     reason: str
 
@@ -242,7 +242,7 @@ class RecordedSnapshots:
                 newest.update_id
             )
         except PyMongoError as error:
-            raise RecordingUnreadable(type(error).__name__) from error
+            raise RecordingUnreadable(driver_reason(error)) from error
         return await asyncio.to_thread(lambda: _rolled(newest.unpack(), events, answers))
 
 
