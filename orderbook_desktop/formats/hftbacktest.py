@@ -5,7 +5,8 @@ and quantities doubles, as the format has it. A run begins with an event that cl
 and then has its whole book. Times are adjusted in two ways, as hftbacktest's own converters do. An
 event whose time goes back gets the time of the event before it. Where our clock was behind the
 exchange's, all local times move forward by the least amount with which no event arrives before it
-happened. Trades stand among the levels as `formats.hftbacktest_trades` says; `ival` is 1 for a
+happened. A whole book has the time of an event beside it, which may be later than its receipt: then
+it has the time of its receipt. Trades stand among the levels as `formats.hftbacktest_trades` says; `ival` is 1 for a
 repaired one.
 """
 
@@ -69,8 +70,11 @@ class _Times:
 
     def of(self, rows: LevelRows) -> tuple[Int64Array, Int64Array]:
         """Return the times of `rows` for the exchange, and for the local side."""
-        exchange_ns = _never_back(rows.event_ms * _NS_A_MS, self._exchange_ns)
         local_ns = _never_back(rows.received_ns + self._moved_ns, self._local_ns)
+        told_ns = rows.event_ms * _NS_A_MS
+        if rows.is_snapshot:
+            told_ns = np.minimum(told_ns, local_ns)
+        exchange_ns = _never_back(told_ns, self._exchange_ns)
         if rows.is_snapshot:
             exchange_ns = np.concatenate((exchange_ns[:1], exchange_ns))
             local_ns = np.concatenate((local_ns[:1], local_ns))

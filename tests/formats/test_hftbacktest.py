@@ -155,10 +155,34 @@ def test_no_event_arrives_before_it_happened(tmp_path: Path) -> None:
     for part in taped.parts:
         part.chunk.numbers.received_ns[:] -= 5 * _MS
     data, moved_ns = exported(taped, tmp_path / "book.npz")
-    # The tape's events take a nanosecond; a book is told a microsecond before the first.
-    assert moved_ns == 5 * _MS - 1 + 1_000
+    # The tape's events take a nanosecond.
+    assert moved_ns == 5 * _MS - 1
     delays = data["local_ts"] - data["exch_ts"]
     assert delays.min() == 0
+
+
+def test_a_book_that_came_before_the_event_beside_it_moves_no_time(tmp_path: Path) -> None:
+    """It has the time of that event: an answer of the exchange has none of its own."""
+    ones = np.ones(1, dtype=np.int64)
+    asks = np.zeros(1, dtype=np.bool_)
+    sent_ms, received_ns = ones * 1_000, ones * 1_000 * _MS
+    batches = [
+        LevelRows("BTCUSDT", Scale(), is_book, ones, ones, sent_ms, received, asks, ones, ones)
+        for is_book, received in ((True, received_ns - 36 * _MS), (False, received_ns + 1 * _MS))
+    ]
+    survey = HftbacktestSurvey()
+    for rows in batches:
+        survey.take(rows)
+    survey.end()
+    with (tmp_path / "book.npz").open("wb") as file:
+        writer = HftbacktestWriter(file, survey)
+        for rows in batches:
+            writer.write(rows)
+        writer.close()
+    assert writer.moved_ns == 0
+    data = np.load(tmp_path / "book.npz")["data"]
+    assert data["exch_ts"].tolist() == [964 * _MS, 964 * _MS, 1_000 * _MS]
+    assert data["local_ts"].tolist() == [964 * _MS, 964 * _MS, 1_001 * _MS]
 
 
 def test_times_never_go_back(tmp_path: Path, hftbacktest: Any) -> None:

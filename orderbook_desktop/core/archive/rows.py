@@ -194,7 +194,7 @@ class Survey(Struct):
 
     `first_id` and `last_id` are the final update ids of the first row and of the last.
     `least_delay_ns` is the least time from an event to its receipt; below 0 where our clock
-    was behind the exchange's.
+    was behind the exchange's. A whole book does not count: it has the time of an event beside it.
     """
 
     rows: int = 0
@@ -221,5 +221,7 @@ class Survey(Struct):
         self.books += rows.is_snapshot
         self.price_exponent = max(self.price_exponent, rows.scale.price)
         self.quantity_exponent = max(self.quantity_exponent, rows.scale.quantity)
+        if rows.is_snapshot:
+            return
         delays = rows.received_ns - rows.event_ms * _NS_A_MS
         self.least_delay_ns = min(self.least_delay_ns, int(delays.min()))
