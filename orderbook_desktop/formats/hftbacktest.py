@@ -5,9 +5,9 @@ and quantities doubles, as the format has it. A run begins with an event that cl
 and then has its whole book. Times are adjusted in two ways, as hftbacktest's own converters do. An
 event whose time goes back gets the time of the event before it. Where our clock was behind the
 exchange's, all local times move forward by the least amount with which no event arrives before it
-happened. A whole book has the time of an event beside it, which may be later than its receipt: then
-it has the time of its receipt. Trades stand among the levels as `formats.hftbacktest_trades` says; `ival` is 1 for a
-repaired one.
+happened. A whole book has the time of an event beside it. Where that is later than its receipt, it
+gets the time of its receipt. Trades stand among the levels as `formats.hftbacktest_trades` says;
+`ival` is 1 for a repaired one.
 """
 
 from __future__ import annotations

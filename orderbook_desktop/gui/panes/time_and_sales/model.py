@@ -27,6 +27,7 @@ from orderbook_desktop.gui.panes.time_and_sales.reading import PAGE_TRADES, Read
 
 _USUAL_OF: Final = 500
 # So many pages are read without a row that is shown; then the person scrolls on.
+_SCROLL_ON: Final = "Scroll on for older trades"
 _PAGES_AT_ONCE: Final = 50
 
 
@@ -223,7 +224,8 @@ class TapeModel:
             return Message(f"The trades of {name} are not followed", detail)
         if len(frame.tape):
             asset = frame.symbol.base
-            return Message(f"No trade of at least {self.size.text} {asset} yet", "")
+            title = f"No trade of at least {self.size.text} {asset} among the newest"
+            return Message(title, f"{_SCROLL_ON}.")
         if frame.status.state is FeedState.RECONNECTING:
             return Message(f"Reconnecting to {name}", "Trades come as soon as the stream is back.")
         return Message(f"No trade of {name} yet", "The next one appears here.")
@@ -328,7 +330,10 @@ class TapeModel:
     def _end_text(self, rows: Sequence[TapeRow], lines: int) -> str:
         """Return what comes after the oldest row that is held, if there is room for it."""
         reading = self._reading
-        if reading is None or len(rows) >= lines or reading.end > lines:
+        if reading is None:
+            # Only the newest trades were looked through for some of that size.
+            return _SCROLL_ON if self.size.least and len(rows) < lines else ""
+        if len(rows) >= lines or reading.end > lines:
             return ""
         if self._problem:
             return self._problem
@@ -336,7 +341,7 @@ class TapeModel:
             return "Reading older trades…"
         if reading.is_at_start or self.pages is None:
             return "No older trades are recorded"
-        return "Scroll on for older trades"
+        return _SCROLL_ON
 
     def _place_text(self, rows: Sequence[TapeRow]) -> str:
         reading = self._reading

@@ -215,6 +215,10 @@ def test_rare_sizes_are_searched_for_in_a_bounded_number_of_pages(desk: FakeDesk
     pages.most = 1
     model = _model(desk, made_tape([made_trade(60, "5", "9")]), pages, "5")
     assert _ids(model) == [(60, 60)]
+    scene = model.scene(_LINES)
+    assert scene is not None
+    # Older ones may be of that size, and were not looked at.
+    assert scene.end_text == "Scroll on for older trades"
     model.scroll(1, _LINES)
     pages.answer()
     scene = model.scene(_LINES)
@@ -297,7 +301,10 @@ def test_an_empty_tape_says_why(desk: FakeDesk) -> None:
     tape.add(made_trade(1, quantity="1"))
     model.show_sizes("2")
     model.follow()
-    assert model.summary() == "No trade of at least 2 BTC yet."
+    assert (
+        model.summary()
+        == "No trade of at least 2 BTC among the newest. Scroll on for older trades."
+    )
 
 
 def test_a_market_without_recent_trades_can_be_read_back(desk: FakeDesk) -> None:

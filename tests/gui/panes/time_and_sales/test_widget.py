@@ -229,7 +229,10 @@ def test_the_least_size_is_chosen_typed_and_remembered(
     QTest.keyClicks(line_edit, "0.75")
     QTest.keyClick(line_edit, Qt.Key.Key_Return)
     assert filled.model.size.text == "0.75"
-    assert filled.summary() == "No trade of at least 0.75 BTC yet."
+    assert (
+        filled.summary()
+        == "No trade of at least 0.75 BTC among the newest. Scroll on for older trades."
+    )
     assert box.currentText() == "from 0.75"
     assert preferences.tape_size("BTCUSDT") == "0.75"
     assert _image(filled)
