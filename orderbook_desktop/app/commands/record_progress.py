@@ -108,10 +108,12 @@ class RecordProgress:
                 self._print("; ".join(_counts(meter) for meter in self._meters))
 
     def _show_repair(self, meter: RecordingMeter) -> None:
-        """Print that a repair of missing trades begins; the lines of every ten seconds go on."""
+        """Print that a repair of missing trades begins or ends; between these, lines go on."""
         repair = meter.session.recording_status.repair
         if repair is None:
-            self._repairing.discard(meter.symbol)
+            if meter.symbol in self._repairing:
+                self._repairing.discard(meter.symbol)
+                self._print(f"{meter.symbol}: no missing trade is left that the exchange serves")
         elif meter.symbol not in self._repairing:
             self._repairing.add(meter.symbol)
             self._print(repair.text(meter.symbol))

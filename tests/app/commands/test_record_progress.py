@@ -216,9 +216,10 @@ def test_the_repair_of_missing_trades_is_seen_in_the_lines() -> None:
         now_s = 20.0
         progress.show()
     lines = _text(console).splitlines()
-    assert [line for line in lines if "repairing" in line] == [
+    assert [line for line in lines if "repairing" in line or "missing" in line] == [
         "repairing 20,000 trades of BTC, 0 %",
         "BTC synced: 10 events, 0 gaps, 0 B archived, repairing 20,000 trades of BTC, 35 %",
+        "BTC: no missing trade is left that the exchange serves",
     ]
 
 
