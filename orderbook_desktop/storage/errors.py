@@ -17,6 +17,7 @@
         ├── FileSizeLimited         the limit of file sizes is too low
         ├── DiskFails               the disk itself can't be read or written
         ├── OtherVersion            another version of the server wrote the files
+        ├── OtherServerMissing      … and that version is not to be had (server_versions.py)
         ├── DamageSuspected         the files look damaged; nothing is proven yet
         ├── DatabaseDamaged         the files are proven to be damaged
         ├── PlaceTaken              another program listens where the server should
@@ -33,10 +34,14 @@
         ├── RecordingConflict       another event is stored under the same id (event_writer.py)
         ├── UnstorableEvent         the database can't take an event (event_writer.py)
         ├── UnstorableAmong         the same, of several at once (event_writer.py)
+        ├── TradeConflict           another trade is stored under the same id (trade_batches.py)
+        ├── TradesBusy              other programs store the same trades (trade_writer.py)
         ├── DamagedDocument         a stored document is damaged (packing.py)
         ├── ChunkFenced             another archiver has the segment (chunks.py)
         ├── ChunkNotKept            a chunk reads back differently (chunks.py)
         ├── UnprovenChunk           a chunk differs from its events (packing.py)
+        ├── UnprovenTrades          a chunk differs from its trades (trade_chunks.py)
+        ├── MissingTrades           trades to be packed are missing (packed_trades.py)
         ├── MissingEvents           a recorded part is missing (segment_reader.py)
         ├── WideEvents              no scale holds all levels (segment_reader.py)
         ├── NotCovered              the book is unknown then (recording.py)

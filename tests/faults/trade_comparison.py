@@ -91,6 +91,9 @@ def _missing_in_gaps(
     stored: Mapping[int, Trade], sent: Mapping[int, bytes], gaps: list[TradeGap]
 ) -> int:
     """Return how many trades that were sent are not stored; each must lie in a gap."""
+    if not stored:
+        assert not sent, "no trade is stored"
+        return 0
     first, last = min(stored), max(stored)
     missing = [one for one in sent if first < one < last and one not in stored]
     for trade_id in missing:
