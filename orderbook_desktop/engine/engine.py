@@ -21,6 +21,7 @@ from orderbook_desktop.engine.book_feed import BookFeed
 from orderbook_desktop.engine.disk_watch import DiskWatch
 from orderbook_desktop.engine.gap_reader import GapReader
 from orderbook_desktop.engine.market_session import MarketLease, MarketSession, SessionParts
+from orderbook_desktop.engine.other_version import move_recordings
 from orderbook_desktop.engine.recording_keeper import RecordingKeeper
 from orderbook_desktop.engine.settings import ENGINE_TIMES, EngineSettings, EngineTimes
 from orderbook_desktop.engine.trade_history import RecordedTradeHistory
@@ -31,7 +32,6 @@ from orderbook_desktop.exchange.catalogue import fetch_symbols
 from orderbook_desktop.exchange.rest import BinanceRest
 from orderbook_desktop.exchange.stream import BinanceStreams
 from orderbook_desktop.storage.archive.archiver import Archiver
-from orderbook_desktop.storage.errors import OtherVersion
 from orderbook_desktop.storage.reading.change_stream import RecordedSnapshots, RecordedStreams
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.server.server import DatabaseServer, ServerState
@@ -296,7 +296,7 @@ class Engine:
     def _new_server(self) -> DatabaseServer:
         settings = self.settings
         return DatabaseServer(
-            settings.data_dir, settings.mongo_dsn, times=self._times.server, move=_move_recordings
+            settings.data_dir, settings.mongo_dsn, times=self._times.server, move=move_recordings
         )
 
     def _new_archiver(self, counts: AllCounts) -> Archiver:
@@ -355,13 +355,6 @@ class Engine:
     def _forget(self, market: str, done: asyncio.Task[None]) -> None:
         if self._closing.get(market) is done:
             del self._closing[market]
-
-
-async def _move_recordings(other: OtherVersion, tell: Callable[[str], None]) -> str:
-    # Imported here because nearly no start needs it.
-    from orderbook_desktop.engine.folder_move import move_recordings  # noqa: PLC0415
-
-    return await move_recordings(other, tell)
 
 
 async def _close_after(session: MarketSession, before: asyncio.Task[None] | None) -> None:

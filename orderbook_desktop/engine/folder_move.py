@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 from msgspec import Struct
 
@@ -30,7 +29,7 @@ from orderbook_desktop.storage.server.choice import ServerProgram, choose_progra
 from orderbook_desktop.storage.server.credentials import password_path
 from orderbook_desktop.storage.server.local_server import LocalServer
 from orderbook_desktop.storage.server.readiness import child_dsn
-from orderbook_desktop.storage.server.server_versions import SECANTUS_VERSION, other_server, swap
+from orderbook_desktop.storage.server.server_versions import SECANTUS_VERSION, swap
 from orderbook_desktop.storage.store.database import Database, database_names
 from orderbook_desktop.storage.store.packed_store import PackedStore
 from orderbook_desktop.storage.store.segments import named_markets
@@ -40,7 +39,6 @@ from orderbook_desktop.system.tasks import in_thread
 
 _log = logging.getLogger(__name__)
 
-_FOLDER: Final = "moving"
 Tell = Callable[[str], None]
 
 
@@ -52,23 +50,11 @@ class _Packed(Struct, frozen=True):
     path: Path
 
 
-async def move_recordings(other: OtherVersion, tell: Tell) -> str:
-    """Move the recordings of a folder that another version wrote (see `storage.server.server`).
+class FolderMove:
+    """One move, with the server `program` of the other version; `home` is its working folder.
 
-    Returns what to tell about the result. Raises a `KnownError`; then the folder is as it was.
+    `await run()`; it returns what to tell about the result, and raises a `KnownError`.
     """
-    home = other.folder.parent / _FOLDER
-    try:
-        private_folder(home)
-    except OSError as error:
-        raise folder_error(other.folder, error) from error
-    tell("The recordings are in files of another version of the database; getting its server.")
-    program = await other_server(other, home)
-    return await _Move(other, home, program, tell).run()
-
-
-class _Move:
-    """One move, with the server `program` of the other version; `home` is its working folder."""
 
     def __init__(self, other: OtherVersion, home: Path, program: ServerProgram, tell: Tell) -> None:
         self._old = other.folder
@@ -79,6 +65,7 @@ class _Move:
         self._faults: list[str] = []
 
     async def run(self) -> str:
+        """Move the recordings."""
         new = self._home / self._old.name
         with driver_failures_raised():
             packed = await self._pack()

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from orderbook_desktop.core.errors import KnownError
-from orderbook_desktop.engine.folder_move import move_recordings
+from orderbook_desktop.engine.other_version import move_recordings
 from orderbook_desktop.storage.errors import OtherVersion
 from orderbook_desktop.storage.server.server import DatabaseServer, ServerState
 from orderbook_desktop.storage.server.server_versions import (

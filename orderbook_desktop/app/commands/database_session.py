@@ -16,7 +16,7 @@ import typer
 
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.errors import KnownError
-from orderbook_desktop.engine.folder_move import move_recordings
+from orderbook_desktop.engine.other_version import move_recordings
 from orderbook_desktop.storage.errors import folder_error
 from orderbook_desktop.storage.failures import driver_failures_raised
 from orderbook_desktop.storage.server.server import DatabaseServer, ServerState, redacted_dsn
