@@ -13,7 +13,7 @@ from orderbook_desktop.core.archive.decoded import ChunkSlice
 from orderbook_desktop.core.archive.tokens import BoolArray
 from orderbook_desktop.core.checkpoint import BookImage, changes_between
 from orderbook_desktop.core.horizon import is_deeper
-from orderbook_desktop.core.levels import Int64Array, Levels
+from orderbook_desktop.core.levels import EMPTY, Int64Array, Levels
 from orderbook_desktop.core.units import DEFAULT_EXPONENT, Scale
 from orderbook_desktop.core.widening import rescaled_image, united
 
@@ -189,16 +189,14 @@ def _times_of(part: ChunkSlice, book: BookImage) -> tuple[int, int]:
     return event_ms, max(0, int(numbers.received_ns[0]) - _BEFORE_FIRST_NS)
 
 
-class Survey(Struct):
-    """What rows there are: how many, of how many books, and the finest exponents in use.
+class RowSurvey(Struct):
+    """What rows of any kind there are: how many, their ids, and the finest exponents in use.
 
-    `first_id` and `last_id` are the final update ids of the first row and of the last.
-    `least_delay_ns` is the least time from an event to its receipt; below 0 where our clock
-    was behind the exchange's. A whole book does not count: it has the time of an event beside it.
+    `first_id` and `last_id` are the ids of the first row and of the last. `least_delay_ns` is the
+    least time from what happened to its receipt; below 0 where our clock was behind the exchange's.
     """
 
     rows: int = 0
-    books: int = 0
     first_id: int = 0
     last_id: int = 0
     least_delay_ns: int = 0
@@ -210,18 +208,28 @@ class Survey(Struct):
         """A scale at which every value is whole."""
         return Scale(self.price_exponent, self.quantity_exponent)
 
+    def learn(self, ids: Int64Array, scale: Scale, delays_ns: Int64Array) -> None:
+        """Learn from further rows: their ids, and how long after it happened each was received."""
+        if not self.rows:
+            self.first_id = int(ids[0])
+        self.last_id = int(ids[-1])
+        self.rows += len(ids)
+        self.price_exponent = max(self.price_exponent, scale.price)
+        self.quantity_exponent = max(self.quantity_exponent, scale.quantity)
+        self.least_delay_ns = min(self.least_delay_ns, int(delays_ns.min(initial=0)))
+
+
+class Survey(RowSurvey):
+    """What rows of levels there are, and of how many `books`; ids are final update ids.
+
+    A whole book does not count for the delay: it has the time of an event beside it.
+    """
+
+    books: int = 0
+
     def take(self, rows: LevelRows) -> None:
         """Learn from `rows`."""
-        if not len(rows):
-            return
-        if not self.rows:
-            self.first_id = int(rows.final_ids[0])
-        self.last_id = int(rows.final_ids[-1])
-        self.rows += len(rows)
-        self.books += rows.is_snapshot
-        self.price_exponent = max(self.price_exponent, rows.scale.price)
-        self.quantity_exponent = max(self.quantity_exponent, rows.scale.quantity)
-        if rows.is_snapshot:
-            return
-        delays = rows.received_ns - rows.event_ms * _NS_A_MS
-        self.least_delay_ns = min(self.least_delay_ns, int(delays.min()))
+        if len(rows):
+            self.books += rows.is_snapshot
+            delays = EMPTY if rows.is_snapshot else rows.received_ns - rows.event_ms * _NS_A_MS
+            self.learn(rows.final_ids, rows.scale, delays)

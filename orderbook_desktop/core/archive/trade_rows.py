@@ -8,6 +8,7 @@ from typing import Final, Self
 import numpy as np
 from msgspec import Struct
 
+from orderbook_desktop.core.archive.rows import RowSurvey
 from orderbook_desktop.core.archive.tokens import BoolArray
 from orderbook_desktop.core.archive.trades import DecodedTrades
 from orderbook_desktop.core.errors import KnownError
@@ -135,36 +136,14 @@ def _units_at(units: Int64Array, places: int) -> Int64Array:
     return units * factor
 
 
-class TradeSurvey(Struct):
-    """What trades there are: how many, how many of them repaired, and the finest exponents in use.
+class TradeSurvey(RowSurvey):
+    """What trades there are, and how many of them are `repaired`: these have no delay."""
 
-    `first_id` and `last_id` are those of the first and the last one. `least_delay_ns` is the least
-    time from a trade to its receipt; below 0 where our clock was behind the exchange's.
-    """
-
-    trades: int = 0
     repaired: int = 0
-    first_id: int = 0
-    last_id: int = 0
-    least_delay_ns: int = 0
-    price_exponent: int = DEFAULT_EXPONENT
-    quantity_exponent: int = DEFAULT_EXPONENT
-
-    @property
-    def scale(self) -> Scale:
-        """A scale at which every value is whole."""
-        return Scale(self.price_exponent, self.quantity_exponent)
 
     def take(self, rows: TradeRows) -> None:
         """Learn from `rows`."""
-        if not len(rows):
-            return
-        if not self.trades:
-            self.first_id = int(rows.ids[0])
-        self.last_id = int(rows.ids[-1])
-        self.trades += len(rows)
-        self.repaired += int(rows.repaired.sum())
-        self.price_exponent = max(self.price_exponent, rows.scale.price)
-        self.quantity_exponent = max(self.quantity_exponent, rows.scale.quantity)
-        delays = (rows.received_ns - rows.event_us * _NS_A_US)[~rows.repaired]
-        self.least_delay_ns = min(self.least_delay_ns, int(delays.min(initial=0)))
+        if len(rows):
+            self.repaired += int(rows.repaired.sum())
+            delays = (rows.received_ns - rows.event_us * _NS_A_US)[~rows.repaired]
+            self.learn(rows.ids, rows.scale, delays)

@@ -152,7 +152,7 @@ class _Survey(Struct):
 def _check_recorded(job: ExportJob, levels: Survey, trades: TradeSurvey) -> None:
     if job.format.has_levels and not levels.rows:
         raise NothingRecorded(job.market)
-    if not job.format.has_levels and not trades.trades:
+    if not job.format.has_levels and not trades.rows:
         raise NothingRecorded(trades_of(job.market))
 
 
@@ -210,7 +210,7 @@ class _Written:
         if self._is_limited and (levels, trades) != counted:
             raise RecordingChanged
         _check_recorded(self._job, levels, trades)
-        return Exported(levels.rows, levels.books, self._moved_ns, trades.trades, trades.repaired)
+        return Exported(levels.rows, levels.books, self._moved_ns, trades.rows, trades.repaired)
 
     def _writer(
         self, file: BinaryIO, survey: _Survey | HftbacktestSurvey

@@ -68,5 +68,5 @@ def test_what_trades_there_are() -> None:
     assert survey == TradeSurvey()
     survey.take(_rows(_trade(5, _MS * 10**6 - 40), _trade(6)))
     survey.take(_rows(_trade(9, _MS * 10**6 + 40, p="0.000000000001")))
-    assert (survey.trades, survey.repaired, survey.first_id, survey.last_id) == (3, 1, 5, 9)
+    assert (survey.rows, survey.repaired, survey.first_id, survey.last_id) == (3, 1, 5, 9)
     assert (survey.least_delay_ns, survey.scale) == (-40, Scale(12, 8))
