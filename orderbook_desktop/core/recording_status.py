@@ -82,6 +82,11 @@ class RecordingCounts(Struct):
     archived_bytes: int = 0
     archive_problem: str = ""
 
+    def count_gap(self, cause: str, at_ms: int) -> None:
+        """Count a gap that `cause` made at a time (ms since the epoch)."""
+        self.gaps += 1
+        self.last_gap, self.last_gap_ms = cause, at_ms
+
 
 # By stream; recorder and archiver count in the same struct.
 AllCounts = defaultdict[Stream, RecordingCounts]

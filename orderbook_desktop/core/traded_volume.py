@@ -95,7 +95,7 @@ class TradedVolume:
     Prices and quantities are exact integers of any size, in units of `scale`, which becomes finer
     where a tape's is. Grouped by a step, a price belongs to the row whose group a ladder shows: it
     is rounded down up to the mid, as bids are, and up above it, as asks are. So each trade is in
-    one row, whatever the step is. With `slides` the moment goes on with time; else it stays.
+    one row at each step. With `slides` the moment goes on with time; else it stays.
     """
 
     def __init__(self, scale: Scale, *, slides: bool) -> None:

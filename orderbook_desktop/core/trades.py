@@ -26,7 +26,7 @@ ROW_TEXT: Final = "{{" + _FIELDS
 EVENT_TEXT: Final = '{{"e":"aggTrade","E":{},"s":"{}",' + _FIELDS
 
 _NS_A_MS: Final = 1_000_000
-# A decimal with as few characters fits into 64 bits, whatever its exponent.
+# A decimal with as few characters fits into 64 bits at each exponent.
 _SURELY_FITTING: Final = 18
 _PartInt = Annotated[int, msgspec.Meta(ge=UNKNOWN_PART, le=INT64_MAX)]
 # As text: a number of thousands of digits is no price.

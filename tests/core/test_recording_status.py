@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orderbook_desktop.core.recording_status import RepairProgress
+from orderbook_desktop.core.recording_status import RecordingCounts, RepairProgress
 
 
 @pytest.mark.parametrize(
@@ -18,3 +18,10 @@ from orderbook_desktop.core.recording_status import RepairProgress
 )
 def test_the_progress_of_a_repair(missing: int, repaired: int, text: str) -> None:
     assert RepairProgress(missing, repaired).text("BTC/USDT") == text
+
+
+def test_a_gap_counts_and_the_last_one_is_known() -> None:
+    counts = RecordingCounts()
+    counts.count_gap("first", 1_000)
+    counts.count_gap("second", 2_000)
+    assert (counts.gaps, counts.last_gap, counts.last_gap_ms) == (2, "second", 2_000)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from PySide6.QtCore import QEvent, QRect, QRectF, QSize, Qt, Signal
-from PySide6.QtGui import QFont, QKeyEvent, QPainter
+from PySide6.QtGui import QAccessible, QAccessibleAnnouncementEvent, QFont, QKeyEvent, QPainter
 from PySide6.QtWidgets import QWidget
 
 from orderbook_desktop.core.desk import TradePages
@@ -99,6 +99,11 @@ class Pane(QWidget):
 
     def _take_fonts(self) -> None:
         """Build painters and font metrics anew, after the font or the theme has changed."""
+
+    def _read_out(self, text: str) -> None:
+        """Have assistive technology read `text`, which describes the pane from now on."""
+        self.setAccessibleDescription(text)
+        QAccessible.updateAccessibility(QAccessibleAnnouncementEvent(self, text))
 
     def _paint_focus(self, painter: QPainter) -> None:
         """Draw a frame around the pane that has the focus."""

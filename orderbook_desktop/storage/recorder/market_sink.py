@@ -248,9 +248,7 @@ class MarketSink:
         doubt.is_withdrawn = not is_gap
 
     def _count_gap(self, cause: GapCause, detail: str) -> None:
-        self.counts.gaps += 1
-        self.counts.last_gap = cause.sentence
-        self.counts.last_gap_ms = self._now_ns() // 1_000_000
+        self.counts.count_gap(cause.sentence, self._now_ns() // 1_000_000)
         _log.warning("%s: gap in the recording: %s. %s", self.stream.market, cause.sentence, detail)
 
     def _set_aside(self, final_ids: Iterable[int]) -> None:

@@ -1,7 +1,7 @@
 """Writes the trades of all markets in batches, and their runs: through every outage.
 
 A run is stored before its first trade, and how far it has come within a second after its trades.
-So whoever finds a run whose recorder has crashed finds all its trades, too.
+So a program that finds the run of a crashed recorder finds all its trades, too.
 """
 
 from __future__ import annotations

@@ -163,9 +163,7 @@ class TradeStreamSink:
         _log.warning("%s: gap in the recording of trades: %s. %s", market, sentence, detail)
 
     def _count_gap(self, cause: GapCause) -> None:
-        self.counts.gaps += 1
-        self.counts.last_gap = cause.sentence
-        self.counts.last_gap_ms = self._now_ns() // 1_000_000
+        self.counts.count_gap(cause.sentence, self._now_ns() // 1_000_000)
 
 
 def weight_of(trade: Trade) -> int:

@@ -1,4 +1,4 @@
-"""Trades are archived: no trade is lost or doubled, whatever happens on the way."""
+"""Trades are archived: no trade is lost or doubled by a kill or a fault on the way."""
 
 from __future__ import annotations
 

@@ -7,8 +7,6 @@ from typing import Final
 
 from PySide6.QtCore import QEvent, QPoint, QPointF, QRect, QSize, Qt, QTimer
 from PySide6.QtGui import (
-    QAccessible,
-    QAccessibleAnnouncementEvent,
     QContextMenuEvent,
     QFont,
     QGuiApplication,
@@ -445,10 +443,8 @@ class DepthLadder(Pane):
         """Have the picked row read out."""
         row = self.model.picked_row
         if row is not None:
-            text = self.model.describe(row)
-            self.setAccessibleDescription(text)
             self._renew_table()
-            QAccessible.updateAccessibility(QAccessibleAnnouncementEvent(self, text))
+            self._read_out(self.model.describe(row))
         self._moved()
 
     def _renew_table(self) -> None:

@@ -101,7 +101,7 @@ class TapeModel:
         self.frame = frame
         self._live = LiveRows()
         self.presets = []
-        self._go_home()
+        self.go_home()
         self.show_sizes(size_text)
 
     def show_sizes(self, text: str) -> bool:
@@ -111,7 +111,7 @@ class TapeModel:
         except MalformedMessage:
             return False
         self._live.show_sizes(self.size)
-        self._go_home()
+        self.go_home()
         return True
 
     def follow(self) -> bool:
@@ -125,9 +125,6 @@ class TapeModel:
 
     def go_home(self) -> None:
         """Show the newest rows, and follow them."""
-        self._go_home()
-
-    def _go_home(self) -> None:
         self._reading, self.picked = None, None
         self._is_asking, self._problem = False, ""
 
@@ -147,7 +144,7 @@ class TapeModel:
         _keep_in_view(reading, lines)
         is_newest = reading.end == len(reading.rows) and not self._is_asking
         if rows < 0 and is_newest and reading.newest_id >= self._live.newest_id:
-            self._go_home()
+            self.go_home()
 
     def pick(self, row: TapeRow) -> None:
         """Pick a row; from now on the rows stand still."""

@@ -8,8 +8,6 @@ from typing import Final
 
 from PySide6.QtCore import QEvent, QPoint, QPointF, QRect, QSize, Qt, QTimer
 from PySide6.QtGui import (
-    QAccessible,
-    QAccessibleAnnouncementEvent,
     QFont,
     QGuiApplication,
     QHelpEvent,
@@ -105,7 +103,7 @@ class TimeAndSales(Pane):
         super().__init__(theme, "Time and sales", parent)
         self._preferences = preferences
         self.model = TapeModel(
-            self._page_came,
+            self._moved,
             in_quote=preferences.shows_quote,
             large_times=preferences.large_times,
         )
@@ -346,9 +344,6 @@ class TimeAndSales(Pane):
         self._place_parts()
         self.update()
 
-    def _page_came(self) -> None:
-        self._moved()
-
     def _page(self, down: int) -> None:
         self.scroll_rows(down * max(1, self.lines - 1))
 
@@ -370,10 +365,8 @@ class TimeAndSales(Pane):
 
     def _tell_picked(self, row: TapeRow) -> None:
         """Have the picked row read out."""
-        text = self.model.describe(row)
-        self.setAccessibleDescription(text)
         self._renew_table()
-        QAccessible.updateAccessibility(QAccessibleAnnouncementEvent(self, text))
+        self._read_out(self.model.describe(row))
         self._moved()
 
     def _focus_sizes(self) -> None:
