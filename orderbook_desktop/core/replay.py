@@ -1,0 +1,238 @@
+"""What a view sees of a replay, and how a person commands it: the clock, and what is covered.
+
+A replay shows a recorded market at the time of a clock of its own. *Replay time* is in ns since the
+epoch. In the order of receipt an event is due when it was received, else at the exchange's time
+(`ReplayOrder`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import Enum
+from typing import Final, Protocol
+
+from msgspec import Struct
+
+from orderbook_desktop.core.sources import BookSource
+from orderbook_desktop.core.timeline import Gap, Timeline
+from orderbook_desktop.core.trade_coverage import TradeGap
+
+# Speeds are in thousandths, so that the clock never rounds: 1,000 is real time.
+REAL_TIME: Final = 1_000
+SLOWEST: Final = 100
+FASTEST: Final = 1_000_000
+# As fast as the program can read the recording.
+UNLIMITED: Final = 0
+
+
+class ReplayOrder(Enum):
+    """When an event is due.
+
+    RECEIVED: when the recorder received it. An event that was never received, or so long after its
+    own time that the recorder's clock must have been wrong, is due at its own time; a repaired
+    trade is due right before the first depth event that is not earlier. EXCHANGE: at its own time,
+    by the exchange's clock.
+    """
+
+    RECEIVED = "received"
+    EXCHANGE = "exchange"
+
+
+class Step(Enum):
+    """The distance of one step of the clock."""
+
+    EVENT = "event"
+    TRADE = "trade"
+    SECOND = "second"
+
+
+class Target(Enum):
+    """What the clock can jump to, forward and back."""
+
+    GAP = "gap"
+    LARGE_TRADE = "large trade"
+    BOOKMARK = "bookmark"
+
+
+class Bookmark(Struct, frozen=True):
+    """A moment that a person marked in the recording of `market`, with a note.
+
+    `update_id` is that of the book at that moment, `event_ms` its time; `key` tells bookmarks
+    apart.
+    """
+
+    key: str
+    market: str
+    event_ms: int
+    update_id: int
+    note: str = ""
+
+
+class Quiet(Struct, frozen=True):
+    """A stretch of time (ms) that is covered, and in which nothing happened."""
+
+    from_ms: int
+    to_ms: int
+
+
+class Coverage(Struct, frozen=True):
+    """What a recording covers: the book in `timeline`, the trades but for `trade_gaps`.
+
+    `quiet` are the stretches of at least a minute without a change of the book. `is_growing` is
+    whether the recording still grows. Times are the exchange's, in ms.
+    """
+
+    timeline: Timeline = Timeline((), ())
+    trade_gaps: tuple[TradeGap, ...] = ()
+    quiet: tuple[Quiet, ...] = ()
+    is_growing: bool = False
+
+
+class GapStop(Struct, frozen=True):
+    """The clock stands at an edge of `gap`, where the book is not known.
+
+    `is_before` is whether that is its beginning, after the event `before_id`; else it is its end,
+    before the book of `after_id`. `after_id` is None while the recording has not gone on.
+    """
+
+    gap: Gap
+    is_before: bool
+    before_id: int
+    after_id: int | None
+
+
+class LargeTrades(Struct, frozen=True):
+    """Which trades count as large: `quantity` (decimal text) and more, or the largest ones.
+
+    With `quantity` empty they are those from the `percentile` (in thousandths) of the quantities
+    of an hour up.
+    """
+
+    quantity: str = ""
+    percentile: int = 99_000
+
+
+class ReplayStatus(Struct, frozen=True, kw_only=True):
+    """A replay at one moment.
+
+    `at_ns` is the clock's time; `event_ms` and `update_id` are those of the book on screen, 0 while
+    it is not known. `speed` is in thousandths, UNLIMITED: as fast as it goes; `reached` is the
+    speed that the machine reaches, None while it keeps `speed` or does not play. `loop` are the
+    begin and the end of the A-B loop, None: not set. `gap` is where the clock stands at the edge of
+    a gap, `skipped` the last gap that the clock skipped. `is_at_end` is whether the clock has
+    reached the end of the recording, and waits there while that grows. `seeking_ns` is the time
+    that is being sought, else None. `problem` is a sentence if the recording can't be read there.
+    `file` is the name of the packed file that is played, empty: the database.
+    """
+
+    symbol: str
+    market: str
+    at_ns: int
+    event_ms: int = 0
+    update_id: int = 0
+    order: ReplayOrder = ReplayOrder.RECEIVED
+    is_playing: bool = False
+    speed: int = REAL_TIME
+    reached: int | None = None
+    loop: tuple[int | None, int | None] = (None, None)
+    skips_quiet: bool = False
+    skips_gaps: bool = False
+    gap: GapStop | None = None
+    skipped: Gap | None = None
+    is_at_end: bool = False
+    seeking_ns: int | None = None
+    problem: str = ""
+    file: str = ""
+
+
+class Replay(BookSource, Protocol):
+    """A recording that is played: the source of all views, and what the transport bar commands.
+
+    Commands return at once; their effects show in `status` later. The clock keeps its time until
+    what was sought is there, so that a view never shows the book of another time as that of the
+    clock.
+    """
+
+    @property
+    def status(self) -> ReplayStatus:
+        """The replay now."""
+        ...
+
+    @property
+    def coverage(self) -> Coverage:
+        """What the recording covers, the same object until that changes."""
+        ...
+
+    @property
+    def bookmarks(self) -> Sequence[Bookmark]:
+        """The bookmarks in order of time, the same object until they change."""
+        ...
+
+    @property
+    def bookmarks_problem(self) -> str:
+        """Why no bookmark can be stored, as a sentence; empty: it can."""
+        ...
+
+    def call_on_change(self, changed: Callable[[], None] | None) -> None:
+        """Call `changed` after each change; None: call nothing any more."""
+        ...
+
+    def play(self) -> None:
+        """Let the clock run; at a gap, from the book behind it."""
+        ...
+
+    def pause(self) -> None:
+        """Stop the clock."""
+        ...
+
+    def set_speed(self, speed: int) -> None:
+        """Run at `speed` thousandths of real time, or UNLIMITED."""
+        ...
+
+    def set_order(self, order: ReplayOrder) -> None:
+        """Play in another order; the book on screen stays."""
+        ...
+
+    def set_loop(self, begin_ns: int | None, end_ns: int | None) -> None:
+        """Play from `begin_ns` to `end_ns` again and again; None: no such end."""
+        ...
+
+    def set_skips(self, *, quiet: bool | None = None, gaps: bool | None = None) -> None:
+        """Skip quiet stretches, and gaps, or not; None: as before."""
+        ...
+
+    def seek(self, at_ns: int) -> None:
+        """Go to a time; before the recording's first moment or behind its last, to that."""
+        ...
+
+    def seek_id(self, update_id: int) -> None:
+        """Go to the event with an update id; where that is not recorded, `status` says so."""
+        ...
+
+    def seek_end(self) -> None:
+        """Go to the newest moment of the recording."""
+        ...
+
+    def step(self, step: Step, *, back: bool = False) -> None:
+        """Stop the clock, and go one step on, or back."""
+        ...
+
+    def jump(self, target: Target, *, back: bool = False) -> None:
+        """Go to the next gap, large trade or bookmark, or to the one before."""
+        ...
+
+    def set_large(self, large: LargeTrades) -> None:
+        """Jump to these trades from now on."""
+        ...
+
+    def add_bookmark(self, note: str = "") -> None:
+        """Mark the book on screen."""
+        ...
+
+    def change_bookmark(self, key: str, note: str) -> None:
+        """Give a bookmark another note."""
+        ...
+
+    def remove_bookmark(self, key: str) -> None:
+        """Remove a bookmark."""
+        ...
