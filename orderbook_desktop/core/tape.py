@@ -9,16 +9,18 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from msgspec import Struct
 
 from orderbook_desktop.core.errors import InexactValue
-from orderbook_desktop.core.levels import EMPTY, fitting_exponent, rescaled
+from orderbook_desktop.core.levels import EMPTY, Int64Array, fitting_exponent, rescaled
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.trades import Trade
-from orderbook_desktop.core.units import Scale, parse_units
+from orderbook_desktop.core.units import INT64_MAX, Scale, format_units, parse_units
 
 _HELD_AT_MOST: Final = 20_000
 _BREAKS_HELD: Final = 1_000
+_BoolArray = npt.NDArray[np.bool_]
 
 
 class Direction(Enum):
@@ -44,6 +46,24 @@ class TapeTrade(NamedTuple):
     quantity: int
     is_sold: bool
     is_repaired: bool
+
+
+class TapeArrays(Struct, frozen=True, eq=False):
+    """Trades in arrays of one length; see `TapeTrade` for what they hold.
+
+    `prices` and `quantities` are in units of `scale`, which need not be the tape's.
+    """
+
+    ids: Int64Array
+    times_ms: Int64Array
+    prices: Int64Array
+    quantities: Int64Array
+    sold: _BoolArray
+    repaired: _BoolArray
+    scale: Scale
+
+    def __len__(self) -> int:
+        return len(self.ids)
 
 
 class LastPrice(Struct, frozen=True):
@@ -110,36 +130,123 @@ class Tape:
         though it may be the newest here. A trade whose numbers fit into 64 bits at no exponent is
         missing on the tape, and `break_after` says so.
         """
-        if self._begins_anew(trade) and not is_past:
+        self._add(
+            *(trade.trade_id, trade.event_ms, trade.price, trade.quantity),
+            *(trade.is_sold, trade.is_repaired),
+            is_past=is_past,
+        )
+
+    def take(self, trades: TapeArrays, *, is_past: bool = False) -> None:
+        """Add `trades` in their order, as `add` does one by one, `is_past` included.
+
+        Those that are newer than all before them, as a recording that is played has them, come at
+        once; only the others, and those for which the scale changes, take the time of `add`.
+        """
+        breaks = (np.diff(trades.ids) <= 0).nonzero()[0] + 1
+        begin = 0
+        while begin < len(trades):
+            end = begin
+            newest = self.newest_id
+            if newest is None or trades.ids[begin] > newest:
+                following = breaks[breaks.searchsorted(begin, side="right") :]
+                end = int(following[0]) if len(following) else len(trades)
+                end = self._append(trades, begin, end, is_past=is_past)
+            if end == begin:
+                price = format_units(int(trades.prices[begin]), trades.scale.price)
+                quantity = format_units(int(trades.quantities[begin]), trades.scale.quantity)
+                self._add(
+                    *(int(trades.ids[begin]), int(trades.times_ms[begin]), price, quantity),
+                    *(bool(trades.sold[begin]), bool(trades.repaired[begin])),
+                    is_past=is_past,
+                )
+                end = begin + 1
+            begin = end
+
+    def _append(self, trades: TapeArrays, begin: int, end: int, *, is_past: bool) -> int:
+        """Append trades that are newer than all here, and ascend, as far as the scale holds them.
+
+        Return the index of the first one that it does not hold, or `end`.
+        """
+        prices, fit = _at_exponent(trades.prices[begin:end], trades.scale.price, self.scale.price)
+        quantities, quantities_fit = _at_exponent(
+            trades.quantities[begin:end], trades.scale.quantity, self.scale.quantity
+        )
+        fit &= quantities_fit
+        count = len(fit) if fit.all() else int(fit.argmin())
+        if not count:
+            return begin
+        held = self._held_after(count)
+        # Of the new ones only those that stay are copied.
+        fresh = min(count, held)
+        self._trim(held - fresh)
+        kept = slice(begin + count - fresh, begin + count)
+        flags = trades.sold[kept] | trades.repaired[kept].astype(np.int8) << 1
+        for column, values in (
+            (self._ids, trades.ids[kept]),
+            (self._arrived, trades.ids[kept]),
+            (self._times_ms, trades.times_ms[kept]),
+            (self._prices, prices[count - fresh : count]),
+            (self._quantities, quantities[count - fresh : count]),
+        ):
+            column.frombytes(values.astype(np.int64).tobytes())
+        self._flags.frombytes(flags.astype(np.int8).tobytes())
+        self.revision += count
+        if not is_past:
+            changed = np.diff(prices[:count]).nonzero()[0]
+            # The price before the last change, and the one after it.
+            for at in (int(changed[-1]) if len(changed) else 0, count - 1):
+                self.last = _moved(self.last, int(prices[at]), self.scale.price)
+        return begin + count
+
+    def _held_after(self, count: int) -> int:
+        """Return how many trades are held after `count` newer ones were added one by one."""
+        most = self._limit * 5 // 4
+        longer = len(self._ids) + count
+        if longer <= most:
+            return longer
+        return self._limit + (longer - most - 1) % (most + 1 - self._limit)
+
+    def _add(
+        self,
+        trade_id: int,
+        event_ms: int,
+        price_text: str,
+        quantity_text: str,
+        is_sold: bool,
+        is_repaired: bool,
+        *,
+        is_past: bool,
+    ) -> None:
+        if self._begins_anew(trade_id, event_ms, is_repaired=is_repaired) and not is_past:
             self._forget()
-        at = bisect_left(self._ids, trade.trade_id)
-        is_known = at < len(self._ids) and self._ids[at] == trade.trade_id
+        at = bisect_left(self._ids, trade_id)
+        is_known = at < len(self._ids) and self._ids[at] == trade_id
         if is_known or (at == 0 and len(self._ids) >= self._limit):
             return
         try:
-            price, quantity = self._units_of(trade)
+            price, quantity = self._units_of(price_text, quantity_text)
         except InexactValue as error:
-            self.broken(GapCause.TOO_WIDE, str(error), after_id=trade.trade_id - 1)
+            self.broken(GapCause.TOO_WIDE, str(error), after_id=trade_id - 1)
             return
         # The older trades may be forgotten now.
         at = min(at, len(self._ids))
-        self._ids.insert(at, trade.trade_id)
-        self._times_ms.insert(at, trade.event_ms)
+        self._ids.insert(at, trade_id)
+        self._times_ms.insert(at, event_ms)
         self._prices.insert(at, price)
         self._quantities.insert(at, quantity)
-        self._flags.insert(at, trade.is_sold | trade.is_repaired << 1)
-        self._arrived.append(trade.trade_id)
+        self._flags.insert(at, is_sold | is_repaired << 1)
+        self._arrived.append(trade_id)
         self.revision += 1
         if at == len(self._ids) - 1 and not is_past:
             self.last = _moved(self.last, price, self.scale.price)
         if len(self._ids) > self._limit * 5 // 4:
-            self._trim()
+            self._trim(self._limit)
 
-    def _begins_anew(self, trade: Trade) -> bool:
+    def _begins_anew(self, trade_id: int, event_ms: int, *, is_repaired: bool) -> bool:
         """Return whether ids begin anew: with a lower one than all, at a later time than all."""
-        if not self._ids or trade.is_repaired or trade.trade_id >= self._ids[0]:
+        if not self._ids or is_repaired or trade_id >= self._ids[0]:
             return False
-        return trade.event_ms > max(self._times_ms)
+        return event_ms > max(self._times_ms)
 
     def broken(self, cause: GapCause, detail: str, *, after_id: int | None = None) -> None:
         """Trades may be missing behind the trade `after_id` (None: the newest) for `cause`."""
@@ -196,24 +303,25 @@ class Tape:
             for at in places
         ]
 
-    def _trim(self) -> None:
-        surplus = len(self._ids) - self._limit
+    def _trim(self, count: int) -> None:
+        """Keep the `count` newest trades."""
+        surplus = len(self._ids) - count
         columns = self._ids, self._times_ms, self._prices, self._quantities, self._flags
         for column in (*columns, self._arrived):
             del column[:surplus]
 
-    def _units_of(self, trade: Trade) -> tuple[int, int]:
+    def _units_of(self, price_text: str, quantity_text: str) -> tuple[int, int]:
         """Return price and quantity; make room for them in the scale where that is needed.
 
         Raises `InexactValue` where no scale has room.
         """
+        scale = self.scale
         try:
-            price = parse_units(trade.price, self.scale.price)
-            return price, parse_units(trade.quantity, self.scale.quantity)
+            return parse_units(price_text, scale.price), parse_units(quantity_text, scale.quantity)
         except InexactValue:
-            self._widen(trade.price, trade.quantity)
-        price = parse_units(trade.price, self.scale.price)
-        return price, parse_units(trade.quantity, self.scale.quantity)
+            self._widen(price_text, quantity_text)
+        scale = self.scale
+        return parse_units(price_text, scale.price), parse_units(quantity_text, scale.quantity)
 
     def _widen(self, price: str, quantity: str) -> None:
         try:
@@ -264,3 +372,11 @@ def _moved(last: LastPrice | None, price: int, exponent: int) -> LastPrice:
     if by == 0:
         return LastPrice(price, exponent, last.direction)
     return LastPrice(price, exponent, Direction.UP if by > 0 else Direction.DOWN)
+
+
+def _at_exponent(units: Int64Array, exponent: int, wanted: int) -> tuple[Int64Array, _BoolArray]:
+    """Return `units` of 10^-`exponent` as those of 10^-`wanted`, and which of them are exact."""
+    factor = np.int64(10 ** abs(wanted - exponent))
+    if wanted < exponent:
+        return units // factor, units % factor == 0
+    return units * factor, units <= INT64_MAX // factor

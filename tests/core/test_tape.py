@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from orderbook_desktop.core.segments import GapCause
-from orderbook_desktop.core.tape import Direction, LastPrice, Tape, tape_of
-from orderbook_desktop.core.units import Scale
-from tests.core.trades_made import FIRST_MS, made_trade
+from orderbook_desktop.core.tape import Direction, LastPrice, Tape, TapeArrays, tape_of
+from orderbook_desktop.core.units import Scale, format_units
+from tests.core.trades_made import FIRST_MS, made_tape, made_trade
 
 
 def _ids(tape: Tape) -> list[int]:
@@ -157,3 +160,60 @@ def test_breaks_are_told_and_bounded() -> None:
         tape.add(made_trade(trade_id))
         tape.broken(GapCause.SILENCE, "quiet")
     assert tape.break_after(1, 9) is None or tape.break_after(1, 2) is None
+
+
+_Row = tuple[int, int, int, int, bool, bool]
+
+
+def _arrays(rows: list[_Row], scale: Scale) -> TapeArrays:
+    ids, times_ms, prices, quantities, sold, repaired = (
+        np.array([row[at] for row in rows], dtype=np.int64) for at in range(6)
+    )
+    return TapeArrays(ids, times_ms, prices, quantities, sold > 0, repaired > 0, scale)
+
+
+_UNITS = st.sampled_from([1, 7, 10, 500, 10**8, 123 * 10**9, 93 * 10**16])
+_ROW = st.tuples(
+    st.integers(0, 30), st.integers(0, 9), _UNITS, _UNITS, st.booleans(), st.booleans()
+)
+_EXPONENTS = st.sampled_from([0, 2, 8, 9, 18])
+_PART = st.tuples(
+    st.one_of(st.lists(_ROW, max_size=30), st.lists(_ROW, max_size=30).map(sorted)),
+    st.builds(Scale, _EXPONENTS, _EXPONENTS),
+    st.booleans(),
+)
+
+
+@given(parts=st.lists(_PART, max_size=4), limit=st.integers(1, 12))
+def test_trades_in_arrays_are_added_as_they_are_one_by_one(
+    parts: list[tuple[list[_Row], Scale, bool]], limit: int
+) -> None:
+    taken, added = Tape("BTCUSDT", limit), Tape("BTCUSDT", limit)
+    for rows, scale, is_past in parts:
+        taken.take(_arrays(rows, scale), is_past=is_past)
+        for trade_id, at_ms, price, quantity, is_sold, is_repaired in rows:
+            trade = made_trade(
+                *(trade_id, format_units(price, scale.price)),
+                format_units(quantity, scale.quantity),
+                sold=is_sold,
+                at_ms=at_ms,
+                ns=0 if is_repaired else 1,
+            )
+            added.add(trade, is_past=is_past)
+        assert (taken.scale, taken.last) == (added.scale, added.last)
+        assert taken.since(-1) == added.since(-1)
+        assert taken.revision == added.revision
+        assert taken.arrivals(0) == added.arrivals(0)
+        assert taken.break_after(-1, 99) == added.break_after(-1, 99)
+
+
+def test_a_long_part_leaves_what_the_tape_would_have_of_each_trade() -> None:
+    rows = [(trade_id, 5, 3 + trade_id // 400, 2, False, False) for trade_id in range(1_000)]
+    tape = Tape("BTCUSDT", limit=100)
+    tape.take(_arrays(rows, Scale(2, 0)))
+    added = made_tape(
+        (made_trade(i, f"0.0{3 + i // 400}", "2", at_ms=5) for i in range(1_000)), 100
+    )
+    assert tape.since(-1) == added.since(-1)
+    assert tape.last == LastPrice(5 * 10**6, 8, Direction.UP)
+    assert tape.revision == 1_000
