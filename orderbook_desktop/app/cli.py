@@ -25,9 +25,9 @@ from orderbook_desktop.app.process.stopping import leave
 from orderbook_desktop.app.secrets_given import BadSecret
 from orderbook_desktop.app.settings import Settings, listening_address
 from orderbook_desktop.core.errors import KnownError, SystemLack, SystemRefusal
+from orderbook_desktop.core.file_formats import ExportFormat, ImportFormat
 from orderbook_desktop.core.foreign_text import plain_text
 from orderbook_desktop.core.version import __version__
-from orderbook_desktop.formats.names import ExportFormat, ImportFormat
 
 if TYPE_CHECKING:
     from orderbook_desktop.app.process.stopping import ProgramTimes

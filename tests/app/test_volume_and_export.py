@@ -15,11 +15,11 @@ from pathlib import Path
 from PySide6.QtCore import QSettings
 from pytestqt.qtbot import QtBot
 
+from orderbook_desktop.core.file_formats import ExportFormat
 from orderbook_desktop.core.trade_coverage import TradeOrigin
 from orderbook_desktop.core.traded_volume import Period
 from orderbook_desktop.desk.trade_pages import AskedTrades
 from orderbook_desktop.engine.trade_history import RecordedTradeHistory
-from orderbook_desktop.formats.names import ExportFormat
 from orderbook_desktop.gui.panes.ladder.layout import ColumnChoice
 from orderbook_desktop.gui.panes.ladder.widget import DepthLadder
 from orderbook_desktop.gui.preferences import Preferences

@@ -14,8 +14,8 @@ from orderbook_desktop.core.archive import ChunkSlice, decode_chunk, encode_minu
 from orderbook_desktop.core.archive.trade_rows import TradeRows
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.checkpoint import image_of
+from orderbook_desktop.core.file_formats import ExportFormat
 from orderbook_desktop.core.units import Scale
-from orderbook_desktop.formats.names import ExportFormat
 from orderbook_desktop.storage.exports.exporting import Exported, ExportJob, export
 from tests.core.reference_book import Pairs, ReferenceBook
 from tests.storage.recording_fixtures import Tape

@@ -14,9 +14,9 @@ import pytest
 
 from orderbook_desktop.core.archive.rows import LevelRows
 from orderbook_desktop.core.archive.trade_rows import TradeRows
+from orderbook_desktop.core.file_formats import ExportFormat
 from orderbook_desktop.core.units import Scale
 from orderbook_desktop.formats.hftbacktest import EVENT_DTYPE, HftbacktestSurvey, HftbacktestWriter
-from orderbook_desktop.formats.names import ExportFormat
 from tests.formats.taped import Taped, two_runs
 
 _TICK, _LOT = Decimal("0.01"), Decimal("0.00000001")

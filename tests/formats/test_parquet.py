@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from orderbook_desktop.core.archive.rows import LevelRows, Survey
+from orderbook_desktop.core.file_formats import ExportFormat
 from orderbook_desktop.core.units import INT64_MAX, Scale
 from orderbook_desktop.formats import parquet
-from orderbook_desktop.formats.names import ExportFormat
 from orderbook_desktop.formats.parquet import ParquetWriter
 from tests.core.reference_book import Pairs, ReferenceBook
 from tests.formats.taped import Taped, two_runs

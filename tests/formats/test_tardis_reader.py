@@ -11,11 +11,11 @@ import pytest
 
 from orderbook_desktop.core.archive.rows import LevelRows
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot
+from orderbook_desktop.core.file_formats import ExportFormat
 from orderbook_desktop.core.received import Broken, FileNotes, Received, UnusableFile
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.formats import tardis_reader as tardis
 from orderbook_desktop.formats.lines import first_line
-from orderbook_desktop.formats.names import ExportFormat
 from orderbook_desktop.formats.tardis_reader import is_tardis, tardis_messages
 from orderbook_desktop.formats.tardis_writer import HEADER
 from orderbook_desktop.storage.imports.runs import FoundRun, MarketRuns, Spooler

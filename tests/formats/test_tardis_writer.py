@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from orderbook_desktop.core.archive.rows import LevelRows
+from orderbook_desktop.core.file_formats import ExportFormat
 from orderbook_desktop.core.units import Scale
-from orderbook_desktop.formats.names import ExportFormat
 from orderbook_desktop.formats.tardis_writer import HEADER, TardisWriter
 from tests.core.reference_book import Pairs
 from tests.formats.rebuild_tardis import books

@@ -16,11 +16,11 @@ from orderbook_desktop.app.commands.long_work import WorkProgress, run_interrupt
 from orderbook_desktop.app.commands.packed import market_in, open_packed
 from orderbook_desktop.app.commands.times import check_span
 from orderbook_desktop.app.settings import Settings, symbol_and_market
+from orderbook_desktop.core.file_formats import ExportFormat
 from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.time_text import time_text
 from orderbook_desktop.core.timeline import Gap
 from orderbook_desktop.core.trade_coverage import TradeGap
-from orderbook_desktop.formats.names import ExportFormat
 from orderbook_desktop.storage.exports.exporting import (
     Exported,
     ExportJob,

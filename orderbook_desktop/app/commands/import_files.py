@@ -15,6 +15,7 @@ from orderbook_desktop.app.commands.database_session import open_database
 from orderbook_desktop.app.commands.long_work import WorkProgress, run_interruptibly
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.event_times import OddTimes
+from orderbook_desktop.core.file_formats import ImportFormat
 from orderbook_desktop.core.foreign_text import plain_text
 from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.received import Broken, FileNotes, Received, UnusableFile
@@ -23,7 +24,6 @@ from orderbook_desktop.core.time_text import time_text
 from orderbook_desktop.formats.aggtrades_files import aggtrades, is_aggtrades
 from orderbook_desktop.formats.capture_reader import captured_messages, is_captured
 from orderbook_desktop.formats.lines import check_file, first_line
-from orderbook_desktop.formats.names import ImportFormat
 from orderbook_desktop.formats.tardis_reader import is_tardis, tardis_messages
 from orderbook_desktop.formats.tardis_trades import is_tardis_trades, tardis_trades
 from orderbook_desktop.storage.imports.importing import ImportedMarket, Step, import_messages

@@ -14,10 +14,10 @@ from orderbook_desktop.core.archive.rows import LevelRows, RowStream, Survey
 from orderbook_desktop.core.archive.trade_rows import TradeRows, TradeSurvey
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.event_times import US_A_MS
+from orderbook_desktop.core.file_formats import ExportFormat
 from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.core.version import __version__
 from orderbook_desktop.formats.hftbacktest import HftbacktestSurvey, HftbacktestWriter
-from orderbook_desktop.formats.names import ExportFormat
 from orderbook_desktop.formats.parquet import ParquetTradeWriter, ParquetWriter
 from orderbook_desktop.formats.tardis_writer import TardisTradeWriter, TardisWriter
 from orderbook_desktop.system.atomic_file import atomic_file

@@ -25,11 +25,11 @@ from orderbook_desktop.app.commands import import_files as import_command
 from orderbook_desktop.app.commands.export import run_export
 from orderbook_desktop.app.commands.import_files import loose_remarks, run_import
 from orderbook_desktop.app.settings import load_settings
+from orderbook_desktop.core.file_formats import ExportFormat, ImportFormat
 from orderbook_desktop.core.received import UnusableFile
 from orderbook_desktop.core.timeline import Cover, Timeline
 from orderbook_desktop.exchange.local import LocalExchange
 from orderbook_desktop.exchange.local.synthetic import write_capture
-from orderbook_desktop.formats.names import ExportFormat, ImportFormat
 from orderbook_desktop.storage.exports.exporting import Exported
 from orderbook_desktop.storage.imports.importing import ImportedMarket
 from orderbook_desktop.storage.imports.runs import Counts

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from orderbook_desktop.core.archive import ChunkSlice, DamagedChunk
 from orderbook_desktop.core.archive.rows import LevelRows, RowStream
 from orderbook_desktop.core.archive.trade_rows import TradeRows, TradeSurvey
-from orderbook_desktop.formats.names import ExportFormat
+from orderbook_desktop.core.file_formats import ExportFormat
 from orderbook_desktop.storage.exports.exporting import (
     ExportJob,
     NothingRecorded,
