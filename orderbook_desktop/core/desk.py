@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 from typing import Final, Protocol
 
 from msgspec import Struct
@@ -13,6 +14,7 @@ from msgspec.structs import replace
 from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.recorded_gaps import RecordedGaps
 from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
+from orderbook_desktop.core.replay import Replay
 from orderbook_desktop.core.sources import BookSource
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
 from orderbook_desktop.core.symbols import SymbolInfo
@@ -143,9 +145,11 @@ class Desk(Protocol):
     """The state behind one window, to be looked at once per display frame at most.
 
     `revision` grows with each change of the symbol, the switches, `symbols`, `recents`, `notices`,
-    or the set of `recordings`. It does not grow with the book, its feed's status and the counters.
-    Commands return at once; their effects show in the state later. After `select_symbol` the
-    `source` is at once that of the new symbol, with an empty book.
+    the `replay`, or the set of `recordings`. It does not grow with the book, its feed's status and
+    the counters. Commands return at once; their effects show in the state later. After
+    `select_symbol` the `source` is at once that of the new symbol, with an empty book. In a replay
+    the symbol changes as soon as its recording is open, and `live_symbol` with the end of the
+    replay.
     """
 
     @property
@@ -160,12 +164,22 @@ class Desk(Protocol):
 
     @property
     def symbol(self) -> SymbolInfo:
-        """The symbol on screen."""
+        """The symbol on screen: in a replay, that of the recording."""
+        ...
+
+    @property
+    def live_symbol(self) -> SymbolInfo:
+        """The symbol that is followed live: that on screen, unless a replay shows another one."""
         ...
 
     @property
     def source(self) -> BookSource:
-        """The symbol's book, with its status."""
+        """The symbol's book, with its status: the `replay` while there is one."""
+        ...
+
+    @property
+    def replay(self) -> Replay | None:
+        """The recording that is played, the same object until another one is; None: live."""
         ...
 
     @property
@@ -185,7 +199,7 @@ class Desk(Protocol):
 
     @property
     def recording(self) -> RecordingStatus:
-        """The recording of the symbol on screen, with its gaps."""
+        """The recording of the `live_symbol`, with its gaps."""
         ...
 
     @property
@@ -202,7 +216,10 @@ class Desk(Protocol):
 
     @property
     def trade_pages(self) -> TradePages | None:
-        """The recorded trades of all markets; None: there are none to be had."""
+        """The recorded trades of all markets; None: there are none to be had.
+
+        In a replay none is of after the clock's time.
+        """
         ...
 
     @property
@@ -231,8 +248,28 @@ class Desk(Protocol):
         """Show the recorded book, or the exchange's own."""
         ...
 
+    def start_replay(
+        self,
+        symbol: str | None = None,
+        *,
+        at: int | str | None = None,
+        file: Path | None = None,
+    ) -> None:
+        """Play the recording of `symbol` (None: the one on screen), from the database or a `file`.
+
+        `at` is the moment to begin with, in ns or as a person types it; None: a minute before the
+        newest moment, or the first moment of a file. Until the book of that moment is there, the
+        desk stays as it is. Where nothing is recorded, it stays so, with a notice. Recordings go
+        on.
+        """
+        ...
+
+    def leave_replay(self) -> None:
+        """Go back to the live book; where no recording is played, nothing happens."""
+        ...
+
     def set_recording(self, wanted: bool) -> None:
-        """Start or stop recording the symbol on screen."""
+        """Start or stop recording the `live_symbol`."""
         ...
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
@@ -22,6 +23,7 @@ from orderbook_desktop.core.library import unlisted
 from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.recorded_gaps import RecordedGaps
 from orderbook_desktop.core.recording_status import RecordingStatus
+from orderbook_desktop.core.replay import Replay
 from orderbook_desktop.core.sources import BookSource
 from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.core.symbols import SymbolInfo, split_symbol
@@ -29,6 +31,7 @@ from orderbook_desktop.desk.followed_market import FollowedMarket
 from orderbook_desktop.desk.notices import DeskWatch, NoticeBoard
 from orderbook_desktop.desk.program import Program
 from orderbook_desktop.desk.recording_set import Screen
+from orderbook_desktop.desk.replaying import OpenReplay, Replaying, ReplayWish
 from orderbook_desktop.system.attempts import RetryWait
 
 _log = logging.getLogger(__name__)
@@ -49,7 +52,8 @@ class _Choices(Struct, frozen=True):
 class LiveDesk:
     """One window's view of `program`; it is a `Desk`. Call `close()` when the window closes.
 
-    `recents` are the symbols shown before the program's start, the latest first.
+    `recents` are the symbols shown before the program's start, the latest first. `open_replay`
+    opens recordings to be played; without it none is.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class LiveDesk:
         symbol: str,
         source_kind: SourceKind,
         recents: Sequence[str] = (),
+        open_replay: OpenReplay | None = None,
     ) -> None:
         self.program = program
         self._kind = source_kind
@@ -70,6 +75,11 @@ class LiveDesk:
         self._board = NoticeBoard(self._change)
         self._watch = DeskWatch(self._board)
         self._screen = Screen()
+        self._replaying = Replaying(
+            *(open_replay, program.run, self._board), started=self._replay_started, ended=self._live
+        )
+        # The symbol that was selected in the replay, to be shown live after it.
+        self._selected = ""
         self._remember(self._symbol.symbol)
         # None while the exchange's market is shown.
         self._before_demo = self._choices() if program.demo else None
@@ -90,13 +100,24 @@ class LiveDesk:
 
     @property
     def symbol(self) -> SymbolInfo:
-        """The symbol on screen."""
+        """The symbol on screen (see `Desk`)."""
+        wish = self._replaying.wish
+        return self._symbol if wish is None else wish.info
+
+    @property
+    def live_symbol(self) -> SymbolInfo:
+        """The symbol that is followed live (see `Desk`)."""
         return self._symbol
 
     @property
     def source(self) -> BookSource:
-        """The source of the symbol's book and status."""
-        return self._market
+        """The source of the symbol's book and status (see `Desk`)."""
+        return self.replay or self._market
+
+    @property
+    def replay(self) -> Replay | None:
+        """The recording that is played (see `Desk`)."""
+        return self._replaying.replay
 
     @property
     def source_kind(self) -> SourceKind:
@@ -115,7 +136,7 @@ class LiveDesk:
 
     @property
     def recording(self) -> RecordingStatus:
-        """The recording of the symbol on screen, with its gaps."""
+        """The recording of the live symbol, with its gaps."""
         symbol = self._symbol.symbol
         recording = replace(self._market.recording, symbol=symbol, gaps=self.recorded_gaps(symbol))
         return self.program.recordings.measured(recording)
@@ -160,6 +181,9 @@ class LiveDesk:
         wanted = self._found(symbol)
         if wanted is None:
             return
+        if self.replay is not None:
+            self._select_in_replay(wanted)
+            return
         self._board.withdraw("symbol", "exchange", "gap")
         if wanted.market == self._symbol.market:
             return
@@ -186,8 +210,28 @@ class LiveDesk:
         self._kind = kind
         self._change()
 
+    def start_replay(
+        self,
+        symbol: str | None = None,
+        *,
+        at: int | str | None = None,
+        file: Path | None = None,
+    ) -> None:
+        """Play a recording (see `Desk`)."""
+        info = self.symbol
+        if symbol is not None:
+            wanted = unlisted(symbol)
+            info = self.program.offer.listed(wanted.market) or wanted
+        _log.info("user: plays the recording of %s", info.symbol)
+        self._replaying.start(ReplayWish(info, at, file))
+
+    def leave_replay(self) -> None:
+        """Go back to the live book (see `Desk`)."""
+        _log.info("user: goes back to %s, live", self._symbol.symbol)
+        self._replaying.leave()
+
     def set_recording(self, wanted: bool) -> None:
-        """Start or stop recording the symbol on screen."""
+        """Start or stop recording the live symbol."""
         what = "records" if wanted else "stops recording"
         _log.info("user: %s %s, which is on screen", what, self._symbol.symbol)
         self.program.recordings.set_on_screen(self._screen, wanted)
@@ -289,6 +333,7 @@ class LiveDesk:
     def begin_anew(self) -> None:
         """Show the market of the program's new engine."""
         self._board.clear()
+        self._replaying.tell_if_cut()
         self._watch = DeskWatch(self._board)
         before = self._before_demo
         if self.demo:
@@ -316,6 +361,29 @@ class LiveDesk:
         session = self._market.session
         if session is not None:
             self._watch.look(self.program.engine, session, self._kind, demo=self.demo)
+
+    def _select_in_replay(self, wanted: SymbolInfo) -> None:
+        """Play the recording of `wanted` in place of the one on screen, at the same time."""
+        replay, wish = self.replay, self._replaying.wish
+        if replay is None or wish is None or wanted.market == wish.info.market:
+            return
+        _log.info("user: shows %s in the replay", wanted.symbol)
+        status = replay.status
+        self._replaying.start(ReplayWish(wanted, status.at_ns, wish.file, status))
+
+    def _replay_started(self, wish: ReplayWish) -> None:
+        """Show what is played from now on."""
+        self._selected = wish.info.symbol if wish.like is not None else ""
+        if self.replay is not None:
+            self.replay.call_on_change(self._tell_changed)
+        self._change()
+
+    def _live(self) -> None:
+        """Show the live book from now on."""
+        selected, self._selected = self._selected, ""
+        self._change()
+        if selected:
+            self.select_symbol(selected)
 
     def _choices(self) -> _Choices:
         return _Choices(self._symbol, self._kind, tuple(self._recents), self._screen.follows)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from orderbook_desktop.core.desk import Connections, Notice, NoticeAction, NoticeLevel
 from orderbook_desktop.core.disk import DiskStatus, Retention
@@ -151,6 +151,10 @@ class Program:
         if self._started:
             market.start()
         return market
+
+    def run(self, job: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Run `job` in the background until it ends, or the present engine does."""
+        return self._jobs.start(job, name)
 
     def gaps_of(self, market: str) -> RecordedGaps | None:
         """Return the gaps of a market's recording by the present engine; None: not known yet."""

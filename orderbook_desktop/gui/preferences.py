@@ -261,8 +261,8 @@ class Preferences:
     def remember(self, desk: Desk) -> None:
         """Remember the source, the recordings' switches, and the shown symbols that are traded."""
         traded = {info.symbol for info in desk.symbols}
-        if desk.symbol.symbol in traded:
-            self.symbol = desk.symbol.symbol
+        if desk.live_symbol.symbol in traded:
+            self.symbol = desk.live_symbol.symbol
         if traded:
             self.recents = [symbol for symbol in desk.recents if symbol in traded]
         self.source = desk.source_kind

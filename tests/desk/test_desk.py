@@ -308,6 +308,8 @@ async def test_the_log_says_what_the_user_did(
     given: dict[str, Callable[[LiveDesk], None]] = {
         "select_symbol": lambda desk: desk.select_symbol("ETH/USDT"),
         "select_source": lambda desk: desk.select_source(SourceKind.DIRECT),
+        "start_replay": lambda desk: desk.start_replay("SOL/USDT"),
+        "leave_replay": lambda desk: desk.leave_replay(),
         "set_recording": lambda desk: desk.set_recording(False),
         "start_recording": lambda desk: desk.start_recording("SOL/USDT"),
         "stop_recording": lambda desk: desk.stop_recording("SOL/USDT"),
@@ -329,7 +331,8 @@ async def test_the_log_says_what_the_user_did(
                 command(desk)
             lines = [one for one in caplog.records if one.getMessage().startswith("user: ")]
             assert [one.levelname for one in lines] == ["INFO"], name
-            symbol = {"set_recording": "ETH/USDT", "select_symbol": "ETH/USDT"}.get(name, "")
+            on_screen = ("set_recording", "select_symbol", "leave_replay")
+            symbol = "ETH/USDT" if name in on_screen else ""
             assert symbol in lines[0].getMessage()
 
 

@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import cycle
+from pathlib import Path
 
 from msgspec.structs import replace
 
@@ -23,6 +24,7 @@ from orderbook_desktop.core.desk import (
 from orderbook_desktop.core.events import answered, decode_diff, decode_snapshot
 from orderbook_desktop.core.recorded_gaps import RecordedGaps
 from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
+from orderbook_desktop.core.replay import Replay
 from orderbook_desktop.core.sources import BookLook
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
 from orderbook_desktop.core.symbols import SymbolInfo, split_symbol
@@ -211,7 +213,13 @@ class FakeDesk:
         self.here_too: tuple[str, ...] = ()
         self.connections = Connections()
         self.trade_pages: TradePages | None = None
+        self.replay: Replay | None = None
+        self._live = self.source
         self.changed: Callable[[], None] | None = None
+
+    @property
+    def live_symbol(self) -> SymbolInfo:
+        return self.symbol
 
     def call_on_change(self, changed: Callable[[], None] | None) -> None:
         self.changed = changed
@@ -242,6 +250,23 @@ class FakeDesk:
         self.commands.append(("select_source", kind))
         self.source_kind = kind
         self.source.status = replace(self.source.status, source=kind)
+        self.revision += 1
+
+    def start_replay(
+        self, symbol: str | None = None, *, at: int | str | None = None, file: Path | None = None
+    ) -> None:
+        self.commands.append(("start_replay", (symbol, at, file)))
+
+    def leave_replay(self) -> None:
+        self.commands.append(("leave_replay", None))
+        self.replay, self.source = None, self._live
+        self.revision += 1
+
+    def play(self, replay: Replay, source: FakeSource) -> None:
+        """Show `replay`, whose book is that of `source`, as after `start_replay`."""
+        if self.replay is None:
+            self._live = self.source
+        self.replay, self.source = replay, source
         self.revision += 1
 
     def set_recording(self, wanted: bool) -> None:

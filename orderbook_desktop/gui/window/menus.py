@@ -118,7 +118,7 @@ class Menus:
 
     def show_desk(self, desk: Desk) -> None:
         """Check the actions that are on: the source, the switches of recording, and the demo."""
-        symbol = desk.symbol.symbol
+        symbol = desk.live_symbol.symbol
         is_kept = any(
             recording.symbol == symbol and recording.kept and recording.wanted
             for recording in desk.recordings

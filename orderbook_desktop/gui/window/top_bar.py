@@ -241,7 +241,7 @@ class TopBar(QWidget):
 
     def keep_recording(self, wanted: bool) -> None:
         """Keep recording the symbol on screen, also while another is shown, or stop keeping it."""
-        symbol = self._desk.symbol.symbol
+        symbol = self._desk.live_symbol.symbol
         if wanted:
             self._desk.start_recording(symbol)
         else:
@@ -250,7 +250,7 @@ class TopBar(QWidget):
 
     def record_here(self, wanted: bool) -> None:
         """Record the symbol on screen also while another program records it, or not."""
-        self._desk.record_here(self._desk.symbol.symbol, wanted)
+        self._desk.record_here(self._desk.live_symbol.symbol, wanted)
         self.commanded.emit()
 
     def _select_symbol(self, symbol: str) -> None:

@@ -1,0 +1,131 @@
+"""The recording that one window plays: opens it in the background, and closes it at the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from msgspec import Struct
+
+from orderbook_desktop.core.desk import Notice, NoticeLevel
+from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.replay import Replay, ReplayStatus
+from orderbook_desktop.core.symbols import SymbolInfo
+from orderbook_desktop.desk.notices import NoticeBoard
+
+_NOTICE: Final = "replay"
+
+
+class ReplayWish(Struct, frozen=True):
+    """What a person wants to see: the recording of `info` at a moment (see `Desk.start_replay`).
+
+    `like` is the replay that it takes the place of: it is to be played in the same way.
+    """
+
+    info: SymbolInfo
+    at: int | str | None = None
+    file: Path | None = None
+    like: ReplayStatus | None = None
+
+
+class OpenReplay(Protocol):
+    """Opens recordings to be played."""
+
+    def __call__(self, wish: ReplayWish) -> AbstractAsyncContextManager[Replay]:
+        """Return a context in which the recording is open, and the book of the moment is there.
+
+        To enter it raises the `KnownError` why that can't be.
+        """
+        ...
+
+
+class Replaying:
+    """Plays one recording at a time: the one that was wished for last, once it is open.
+
+    `started` is called with what is on screen from then on, and `ended` when nothing is played any
+    more: after `leave()`, or because the job was cancelled. `run` starts a job in the background.
+    """
+
+    def __init__(
+        self,
+        open_replay: OpenReplay | None,
+        run: Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]],
+        board: NoticeBoard,
+        *,
+        started: Callable[[ReplayWish], None],
+        ended: Callable[[], None],
+    ) -> None:
+        self._open = open_replay
+        self._run = run
+        self._board = board
+        self._started = started
+        self._ended = ended
+        self._opening: asyncio.Task[None] | None = None
+        # Ends the job of the recording that is played.
+        self._left = asyncio.Event()
+        self._is_cut = False
+        self.replay: Replay | None = None
+        self.wish: ReplayWish | None = None
+
+    def start(self, wish: ReplayWish) -> None:
+        """Play what is wished for as soon as it is open."""
+        self._stop_opening()
+        self._board.withdraw(_NOTICE)
+        if self._open is not None:
+            job = self._play(wish, self._open)
+            self._opening = self._run(job, f"replay of {wish.info.market}")
+
+    def leave(self) -> None:
+        """Play nothing any more."""
+        self._stop_opening()
+        self._board.withdraw(_NOTICE)
+        self._left.set()
+        self._end()
+
+    def _stop_opening(self) -> None:
+        opening, self._opening = self._opening, None
+        if opening is not None:
+            opening.cancel()
+
+    def tell_if_cut(self) -> None:
+        """Put up a notice if a replay has ended without `leave()`."""
+        is_cut, self._is_cut = self._is_cut, False
+        if is_cut:
+            text = "The replay has ended, because another market is shown."
+            self._board.tell(Notice(_NOTICE, NoticeLevel.INFORMATION, text))
+
+    async def _play(self, wish: ReplayWish, open_replay: OpenReplay) -> None:
+        try:
+            async with open_replay(wish) as replay:
+                self._opening = None
+                _play_like(replay, wish.like)
+                self._left.set()
+                self._left = left = asyncio.Event()
+                self.replay, self.wish = replay, wish
+                self._started(wish)
+                try:
+                    await left.wait()
+                finally:
+                    if self.replay is replay:
+                        self._is_cut = True
+                        self._end()
+        except KnownError as error:
+            self._board.tell(Notice(_NOTICE, NoticeLevel.WARNING, str(error)))
+
+    def _end(self) -> None:
+        if self.replay is not None:
+            self.replay = self.wish = None
+            self._ended()
+
+
+def _play_like(replay: Replay, like: ReplayStatus | None) -> None:
+    if like is None:
+        return
+    replay.set_order(like.order)
+    replay.set_speed(like.speed)
+    replay.set_skips(quiet=like.skips_quiet, gaps=like.skips_gaps)
+    if like.is_playing:
+        replay.play()

@@ -1,0 +1,186 @@
+"""What a desk plays: opened in the background, shown once it is there, closed at the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from msgspec.structs import replace
+
+from orderbook_desktop.app.settings import Settings
+from orderbook_desktop.core.library import NotOffered
+from orderbook_desktop.core.replay import Replay
+from orderbook_desktop.core.status import SourceKind
+from orderbook_desktop.desk.desk import LiveDesk
+from orderbook_desktop.desk.program import Program
+from orderbook_desktop.desk.replaying import ReplayWish
+from tests.gui.fake_replay import FakeReplay
+from tests.storage.processes import eventually
+from tests.unhurried import DESK_TIMES
+
+
+class Shelf:
+    """Opens recordings by hand: `ready` says when, and `missing` which are not there."""
+
+    def __init__(self) -> None:
+        self.ready = asyncio.Event()
+        self.ready.set()
+        self.missing: set[str] = set()
+        self.opened: list[ReplayWish] = []
+        self.closed: list[str] = []
+        self.replay: FakeReplay | None = None
+
+    @asynccontextmanager
+    async def open(self, wish: ReplayWish) -> AsyncIterator[Replay]:
+        await self.ready.wait()
+        if wish.info.symbol in self.missing:
+            raise NotOffered(wish.info.symbol, "nothing of it is recorded")
+        self.opened.append(wish)
+        self.replay = FakeReplay(wish.info.symbol)
+        try:
+            yield self.replay
+        finally:
+            self.closed.append(wish.info.symbol)
+
+
+@pytest.fixture
+async def shelf() -> Shelf:
+    return Shelf()
+
+
+@pytest.fixture
+async def desk(stranded: Settings, shelf: Shelf) -> AsyncIterator[LiveDesk]:
+    """A desk whose program is not started: nothing is followed."""
+    program = Program(stranded, times=DESK_TIMES)
+    desk = LiveDesk(
+        program, symbol="BTC/USDT", source_kind=SourceKind.DIRECT, open_replay=shelf.open
+    )
+    yield desk
+    desk.close()
+    await program.close()
+
+
+async def _play(desk: LiveDesk, symbol: str | None = None) -> Replay:
+    desk.start_replay(symbol)
+    await eventually(lambda: desk.replay is not None)
+    assert desk.replay is not None
+    return desk.replay
+
+
+async def test_live_stays_on_screen_until_the_recording_is_open(
+    desk: LiveDesk, shelf: Shelf
+) -> None:
+    shelf.ready.clear()
+    live, revision = desk.source, desk.revision
+    desk.start_replay(at=7)
+    await asyncio.sleep(0)
+    assert (desk.replay, desk.source, desk.revision) == (None, live, revision)
+    shelf.ready.set()
+    await eventually(lambda: desk.replay is not None)
+    assert desk.source is desk.replay
+    assert desk.revision > revision
+    assert [(wish.info.symbol, wish.at) for wish in shelf.opened] == [("BTC/USDT", 7)]
+
+
+async def test_the_live_book_is_back_at_once(desk: LiveDesk, shelf: Shelf) -> None:
+    live = desk.source
+    await _play(desk)
+    desk.leave_replay()
+    assert (desk.replay, desk.source, desk.notices) == (None, live, [])
+    await eventually(lambda: shelf.closed == ["BTC/USDT"])
+
+
+async def test_a_change_of_the_book_is_told(desk: LiveDesk, shelf: Shelf) -> None:
+    told: list[str] = []
+    desk.call_on_change(lambda: told.append(desk.source.market))
+    await _play(desk, "ETH/USDT")
+    told.clear()
+    assert shelf.replay is not None
+    assert shelf.replay.changed is not None
+    shelf.replay.changed()
+    assert told == ["ETHUSDT"]
+
+
+async def test_the_latest_wish_counts(desk: LiveDesk, shelf: Shelf) -> None:
+    shelf.ready.clear()
+    for at in (1, 2, 3):
+        desk.start_replay(at=at)
+    shelf.ready.set()
+    await eventually(lambda: desk.replay is not None)
+    assert [wish.at for wish in shelf.opened] == [3]
+
+
+async def test_another_recording_takes_the_place_of_the_one_that_is_played(
+    desk: LiveDesk, shelf: Shelf
+) -> None:
+    first = await _play(desk)
+    desk.start_replay("ETH/USDT")
+    assert desk.replay is first
+    await eventually(lambda: desk.replay is not first)
+    assert desk.replay is shelf.replay
+    assert (desk.symbol.symbol, desk.live_symbol.symbol) == ("ETH/USDT", "BTC/USDT")
+    await eventually(lambda: shelf.closed == ["BTC/USDT"])
+
+
+async def test_to_leave_before_it_is_open_opens_nothing(desk: LiveDesk, shelf: Shelf) -> None:
+    shelf.ready.clear()
+    desk.start_replay()
+    desk.leave_replay()
+    shelf.ready.set()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert (desk.replay, shelf.opened) == (None, [])
+
+
+async def test_what_is_not_recorded_is_told_and_nothing_changes(
+    desk: LiveDesk, shelf: Shelf
+) -> None:
+    shelf.missing = {"ETH/USDT"}
+    played = await _play(desk)
+    desk.select_symbol("ETH/USDT")
+    await eventually(lambda: bool(desk.notices))
+    assert desk.replay is played
+    assert desk.symbol.symbol == "BTC/USDT"
+    assert [notice.text for notice in desk.notices] == [
+        "ETH/USDT cannot be shown: nothing of it is recorded."
+    ]
+    desk.leave_replay()
+    assert desk.notices == []
+
+
+async def test_a_symbol_selected_in_the_replay_is_played_alike_and_is_live_after_it(
+    desk: LiveDesk, shelf: Shelf
+) -> None:
+    await _play(desk)
+    assert shelf.replay is not None
+    shelf.replay.status = replace(
+        shelf.replay.status, at_ns=42, speed=5_000, is_playing=True, skips_gaps=True
+    )
+    desk.select_symbol("ETH/USDT")
+    await eventually(lambda: len(shelf.opened) == 2)
+    assert (shelf.opened[1].info.symbol, shelf.opened[1].at) == ("ETH/USDT", 42)
+    commands = shelf.replay.commands
+    assert ("set_speed", 5_000) in commands
+    assert ("set_skips", False, True) in commands
+    assert commands[-1] == ("play",)
+    assert (desk.symbol.symbol, desk.live_symbol.symbol) == ("ETH/USDT", "BTC/USDT")
+    desk.leave_replay()
+    assert (desk.symbol.symbol, desk.live_symbol.symbol) == ("ETH/USDT", "ETH/USDT")
+
+
+async def test_the_end_of_the_engine_ends_the_replay_and_says_so(
+    desk: LiveDesk, shelf: Shelf
+) -> None:
+    await _play(desk)
+    # As a change to the demo does.
+    await desk.program._jobs.close()
+    assert desk.replay is None
+    assert shelf.closed == ["BTC/USDT"]
+    desk.begin_anew()
+    assert [notice.text for notice in desk.notices] == [
+        "The replay has ended, because another market is shown."
+    ]
+    desk.begin_anew()
+    assert desk.notices == []
