@@ -16,6 +16,7 @@ from itertools import chain
 from typing import Final, NamedTuple
 
 import numpy as np
+from msgspec import Struct
 
 from orderbook_desktop.core.errors import InexactValue
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, TextLevels, level_texts
@@ -57,6 +58,23 @@ class BestOffer(NamedTuple):
     bid_quantity: int | None
     ask_price: int | None
     ask_quantity: int | None
+
+
+class BookImage(Struct, frozen=True):
+    """A book at one instant. It is cheap to make and never changes.
+
+    `horizon` are the prices within which it is whole, at its `scale`; None where that is not known.
+    `received_ns` is when its last message was received (0 if unknown).
+    """
+
+    market: str
+    last_update_id: int
+    event_ms: int
+    scale: Scale
+    bids: Levels
+    asks: Levels
+    horizon: Horizon | None = None
+    received_ns: int = 0
 
 
 class Book:
@@ -104,14 +122,14 @@ class Book:
         The update id and the times stay. The caller makes sure that no event came meanwhile.
         """
         self._merge()
-        self._hold(
-            np.concatenate((~bids.prices, asks.prices)),
-            np.concatenate((bids.quantities, asks.quantities)),
-        )
-        self._bid_count, self._scale, self._horizon = len(bids.prices), scale, horizon
-        # The bounds are found anew: a best price may have been beyond the horizon.
-        self._bid_at_most, self._ask_at_least = math.inf, -math.inf
+        self._set_sides(bids, asks, scale, horizon)
         self.revision += 1
+
+    def hold(self, image: BookImage) -> None:
+        """Replace everything by `image`, a book at another moment."""
+        self._empty()
+        self._set_sides(image.bids, image.asks, image.scale, image.horizon)
+        self._took(image.last_update_id, image.event_ms, image.received_ns)
 
     def clear(self) -> None:
         """Forget everything: the book is no longer known."""
@@ -222,6 +240,15 @@ class Book:
         self._ask_at_least = math.inf
         self._pending, self._new_bids, self._new_asks = [], {}, {}
         self._is_plain = True
+
+    def _set_sides(self, bids: Levels, asks: Levels, scale: Scale, horizon: Horizon | None) -> None:
+        self._hold(
+            np.concatenate((~bids.prices, asks.prices)),
+            np.concatenate((bids.quantities, asks.quantities)),
+        )
+        self._bid_count, self._scale, self._horizon = len(bids.prices), scale, horizon
+        # The bounds are found anew: a best price may have been beyond the horizon.
+        self._bid_at_most, self._ask_at_least = math.inf, -math.inf
 
     def _note(self, message: DepthDiff | DepthSnapshot) -> None:
         """Take in `message`, and widen the bounds of the best prices by those in it.

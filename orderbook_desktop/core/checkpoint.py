@@ -8,28 +8,22 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from orderbook_desktop.core.book import Book
+from orderbook_desktop.core.book import Book, BookImage
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, decode_snapshot
-from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.core.levels import Int64Array, Levels
-from orderbook_desktop.core.units import Scale, format_units
+from orderbook_desktop.core.units import format_units
 
-
-class BookImage(Struct, frozen=True):
-    """A book at one instant. It is cheap to make and never changes.
-
-    `horizon` are the prices within which it is whole, at its `scale`; None where that is not known.
-    `received_ns` is when its last message was received (0 if unknown).
-    """
-
-    market: str
-    last_update_id: int
-    event_ms: int
-    scale: Scale
-    bids: Levels
-    asks: Levels
-    horizon: Horizon | None = None
-    received_ns: int = 0
+__all__ = [
+    "BookChanges",
+    "BookImage",
+    "changes_between",
+    "encode_image",
+    "image_of",
+    "is_crossed",
+    "merge_changes",
+    "roll_forward",
+    "snapshot_of",
+]
 
 
 def image_of(book: Book, market: str) -> BookImage:

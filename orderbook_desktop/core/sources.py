@@ -17,6 +17,7 @@ from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot
 from orderbook_desktop.core.horizon import Horizon
+from orderbook_desktop.core.replay_status import ReplayStatus
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.status import FeedStatus
 from orderbook_desktop.core.streams import MarketEvent, Stream
@@ -123,13 +124,15 @@ class BookLook(Struct, frozen=True):
     `last` is the last book that was known, where `book` is empty because it was lost. A view may
     show it, but never as current: it says how old it is (`status`).
 
-    `tape` has the market's newest trades; None: trades are not followed.
+    `tape` has the market's newest trades; None: trades are not followed. `replay` is the replay
+    whose moment this is; None: the book is live.
     """
 
     book: Book
     status: FeedStatus
     last: BookImage | None = None
     tape: Tape | None = None
+    replay: ReplayStatus | None = None
 
 
 class BookSource(Protocol):

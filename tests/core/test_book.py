@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from orderbook_desktop.core import book as book_module
 from orderbook_desktop.core.book import BestOffer, Book, Crossing
+from orderbook_desktop.core.checkpoint import image_of
 from orderbook_desktop.core.errors import InexactValue
 from orderbook_desktop.core.events import DepthDiff, decode_diff, decode_snapshot
 from orderbook_desktop.core.units import Scale
@@ -359,3 +360,32 @@ def test_an_unreadable_book_and_one_without_a_side_cross_nothing() -> None:
     assert loaded([], [("1", "1")]).crossing() is None
     assert loaded([("1", "1")], []).crossing() is None
     assert Book().crossing() is None
+
+
+@given(st.lists(sides, min_size=1, max_size=4), sides)
+def test_a_held_image_is_the_book_that_it_was_made_of(made: list[Sides], later: Sides) -> None:
+    """Also for the events that follow it, whatever was in the book before."""
+    book, held = Book(), Book()
+    book.load(decode_snapshot(snapshot_payload(*made[0], 10), "BTCUSDT", 7, 9))
+    for number, (bids, asks) in enumerate(made[1:]):
+        book.apply(decode_diff(diff_payload(bids, asks, 11 + number, 11 + number), 5))
+    held.load(decode_snapshot(snapshot_payload([("1", colossal), ("2", minute)], [], 1), "BTCUSDT"))
+    before = held.revision
+    try:
+        image = image_of(book, "BTCUSDT")
+    except InexactValue:
+        return
+    held.hold(image)
+    assert held.revision == before + 1
+    for _ in range(2):
+        assert (held.last_update_id, held.event_ms) == (book.last_update_id, book.event_ms)
+        assert (held.received_ns, held.horizon) == (book.received_ns, book.horizon)
+        assert held.crossing() == book.crossing()
+        try:
+            told = shown(book)
+        except InexactValue:
+            assert held.too_wide() is not None
+        else:
+            assert (shown(held), held.scale) == (told, book.scale)
+        for one in (book, held):
+            one.apply(decode_diff(diff_payload(*later, 20, 20), 6))
