@@ -114,6 +114,11 @@ def covered(runs: Iterable[TradeRun]) -> list[Covered]:
     return stretches
 
 
+def counted_ids(runs: Iterable[TradeRun]) -> int:
+    """Return how many trades `runs`, all of one market, have together."""
+    return sum(stretch.last_id - stretch.first_id + 1 for stretch in covered(runs))
+
+
 def gaps_between(runs: Iterable[TradeRun]) -> list[TradeGap]:
     """Return the gaps between `runs`, all of one market, in order of ids.
 

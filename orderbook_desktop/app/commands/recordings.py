@@ -74,7 +74,10 @@ def _print_table(found: list[RecordingSummary]) -> Console:
     # A file or a pipe has no width, so no cell has to be cut.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
     console.print(table_of(found))
-    sentences = [*gap_sentences(found), *healed_sentences(found), *recorder_sentences(found)]
+    sentences = [
+        *(*gap_sentences(found), *healed_sentences(found)),
+        *(*repaired_sentences(found), *recorder_sentences(found)),
+    ]
     for sentence in sentences:
         console.print(sentence)
     return console
@@ -107,6 +110,16 @@ def healed_sentences(found: list[RecordingSummary]) -> list[str]:
         if named:
             sentences.append(f"Healed gaps of {summary.market}: {'; '.join(named)}.")
     return sentences
+
+
+def repaired_sentences(found: list[RecordingSummary]) -> list[str]:
+    """Return a sentence with how many trades of which market were asked for afterwards."""
+    some = [
+        f"{summary.market} ({summary.trades.repaired:,})"
+        for summary in found
+        if summary.trades.repaired
+    ]
+    return [f"Trades repaired, so without a time of receipt: {', '.join(some)}."] if some else []
 
 
 def _causes_of(gaps: Sequence[Gap | TradeGap]) -> dict[str, int]:
@@ -204,6 +217,7 @@ def _trade_fields(trades: TradeSummary) -> dict[str, Any]:
         "from_ms": begin_ms,
         "to_ms": end_ms,
         "trades": trades.size.trades,
+        "repaired": trades.repaired,
         "runs": len(trades.runs),
         "gaps": len(trades.gaps),
         "gap_causes": _causes_of(trades.gaps),

@@ -177,6 +177,7 @@ def _trade_fields(proven: ProvenTrades) -> dict[str, Any]:
     return {
         "trades": proven.trades,
         "archived": proven.archived,
+        "repaired": proven.repaired,
         "runs": proven.runs,
         "bytes": proven.stored_bytes,
         "bytes_per_trade": round(proven.stored_bytes / proven.trades, 2) if proven.trades else None,
@@ -269,6 +270,8 @@ def _of_trades(proven: ProvenTrades) -> list[tuple[str, str]]:
     each = f", {proven.stored_bytes / proven.trades:.1f} bytes each" if proven.trades else ""
     size = f"{each}, {bytes_text(proven.stored_bytes)} in all"
     lines = [("trades", f"{proven.trades:,} in {counted(proven.runs, 'run')}{size}")]
+    if proven.repaired:
+        lines.append(("repaired", f"{proven.repaired:,} of them, which have no time of receipt"))
     lines += [("trade gap", _gap_text(gap)) for gap in proven.gaps]
     if proven.holes:
         first = proven.holes[0]

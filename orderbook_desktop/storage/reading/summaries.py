@@ -10,7 +10,13 @@ from msgspec import Struct
 from orderbook_desktop.core.errors import MalformedMessage
 from orderbook_desktop.core.recorded_gaps import HealedGap
 from orderbook_desktop.core.timeline import Timeline
-from orderbook_desktop.core.trade_coverage import TradeGap, TradeOrigin, TradeRun, gaps_between
+from orderbook_desktop.core.trade_coverage import (
+    TradeGap,
+    TradeOrigin,
+    TradeRun,
+    counted_ids,
+    gaps_between,
+)
 from orderbook_desktop.storage.reading.healed_gaps import healed_gaps
 from orderbook_desktop.storage.reading.recording import count_repeated, read_timeline
 from orderbook_desktop.storage.store.database import Database
@@ -39,6 +45,12 @@ class TradeSummary(Struct, frozen=True):
         if not self.runs:
             return None
         return min(run.from_ms for run in self.runs), max(run.to_ms for run in self.runs)
+
+    @property
+    def repaired(self) -> int:
+        """How many trades are stored only because they were asked for afterwards."""
+        others = (run for run in self.runs if run.origin is not TradeOrigin.REPAIR)
+        return counted_ids(self.runs) - counted_ids(others)
 
     @property
     def imports(self) -> tuple[TradeRun, ...]:
@@ -75,29 +87,48 @@ async def summaries(place: Database | RecordingStore) -> list[RecordingSummary]:
 
     Raises what the store raises, and `DamagedDocument` for a damaged segment.
     """
-    found = []
-    store = store_of(place)
     states = await recorder_states(place) if isinstance(place, Database) else {}
-    for market in sorted({*await store.markets(), *await store.trades.markets()}):
-        segments = await store.segments(market)
-        trades = await _trades_of(store.trades, market)
-        if not segments and not trades.runs:
-            continue
-        timeline = await read_timeline(store, market, segments)
-        summary = RecordingSummary(
-            market,
-            timeline,
-            len(segments),
-            sum(stored.segment.event_count for stored in segments)
-            - await count_repeated(store, segments),
-            sum([await _bytes_of(store, stored) for stored in segments]),
-            states.get(market, RecorderState.NONE),
-            tuple(stored for stored in segments if stored.is_imported),
-            tuple(await asyncio.to_thread(healed_gaps, timeline, segments)),
-            trades,
-        )
-        found.append(summary)
-    return found
+    found = [
+        await summary_of(place, market, states.get(market, RecorderState.NONE))
+        for market in await recorded_markets(place)
+    ]
+    return [summary for summary in found if summary is not None]
+
+
+async def recorded_markets(place: Database | RecordingStore) -> list[str]:
+    """Return the markets of which anything was ever recorded, by name.
+
+    Raises what the store raises.
+    """
+    store = store_of(place)
+    return sorted({*await store.markets(), *await store.trades.markets()})
+
+
+async def summary_of(
+    place: Database | RecordingStore, market: str, recorder: RecorderState
+) -> RecordingSummary | None:
+    """Return the summary of a market; None if it has neither segments nor trades.
+
+    Raises what the store raises, and `DamagedDocument` for a damaged segment.
+    """
+    store = store_of(place)
+    segments = await store.segments(market)
+    trades = await _trades_of(store.trades, market)
+    if not segments and not trades.runs:
+        return None
+    timeline = await read_timeline(store, market, segments)
+    return RecordingSummary(
+        market,
+        timeline,
+        len(segments),
+        sum(stored.segment.event_count for stored in segments)
+        - await count_repeated(store, segments),
+        sum([await _bytes_of(store, stored) for stored in segments]),
+        recorder,
+        tuple(stored for stored in segments if stored.is_imported),
+        tuple(await asyncio.to_thread(healed_gaps, timeline, segments)),
+        trades,
+    )
 
 
 async def _trades_of(store: TradeStore, market: str) -> TradeSummary:

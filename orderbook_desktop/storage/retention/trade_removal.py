@@ -9,7 +9,7 @@ same request goes on with it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from orderbook_desktop.core.segments import GapCause
-from orderbook_desktop.core.trade_coverage import TradeRun, covered
+from orderbook_desktop.core.trade_coverage import TradeRun, counted_ids
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.leases import ArchiveLease
 from orderbook_desktop.storage.store.trade_cuts import finish_cuts
@@ -76,7 +76,7 @@ async def find_trades(
     return TradeRemoval(
         met,
         *(first_id, last_id),
-        _count(one.run for one in every) - _count([*others, *left]),
+        counted_ids(one.run for one in every) - counted_ids([*others, *left]),
         (await _time_of(reader, market, begin), await _time_of(reader, market, end)),
         is_settled,
     )
@@ -132,10 +132,6 @@ def _rests(run: TradeRun, first_id: int, last_id: int) -> Iterator[TradeRun]:
         yield replace(run, last_id=first_id - 1)
     if run.last_id > last_id:
         yield replace(run, first_id=last_id + 1)
-
-
-def _count(runs: Iterable[TradeRun]) -> int:
-    return sum(ids.last_id - ids.first_id + 1 for ids in covered(runs))
 
 
 async def _ids_between(

@@ -8,7 +8,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from orderbook_desktop.core.trade_coverage import Covered, TradeRun, covered
+from orderbook_desktop.core.trade_coverage import Covered, TradeRun, counted_ids, covered
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.schema import TRADE_RUNS
 from orderbook_desktop.storage.store.segment_documents import is_whole
@@ -37,7 +37,7 @@ async def trade_size(store: TradeStore, market: str, runs: Iterable[TradeRun]) -
     Raises what the store raises.
     """
     stretches = covered(runs)
-    trades = _count(stretches)
+    trades = sum(stretch.last_id - stretch.first_id + 1 for stretch in stretches)
     if not trades:
         return TradeSize()
     parts: dict[str, TradePart] = {}
@@ -61,11 +61,7 @@ async def trade_counts(database: Database) -> dict[str, int]:
         # `verify` tells of a damaged run.
         if isinstance(market, str) and is_whole(first_id) and is_whole(last_id):
             runs[market].append(TradeRun(document["_id"], market, first_id, last_id, 0, 0))
-    return {market: _count(covered(some)) for market, some in runs.items()}
-
-
-def _count(stretches: Iterable[Covered]) -> int:
-    return sum(stretch.last_id - stretch.first_id + 1 for stretch in stretches)
+    return {market: counted_ids(some) for market, some in runs.items()}
 
 
 def _bytes_each(parts: Collection[TradePart]) -> float:

@@ -46,6 +46,7 @@ class ProvenTrades(Struct, frozen=True):
     """What has been proven of a market's trades.
 
     `trades` are stored in `runs` runs, `archived` of them in the archive, in `stored_bytes` in all.
+    `repaired` of them were asked for afterwards, and have no time of receipt.
     `gaps` are ids that are not stored. `holes` are the first of `hole_count` places where the
     exchange left out trades itself, `hole_parts` in all. `held` is what depth events say of them.
     """
@@ -59,6 +60,7 @@ class ProvenTrades(Struct, frozen=True):
     hole_count: int = 0
     hole_parts: int = 0
     held: TradesHeld = TradesHeld()
+    repaired: int = 0
 
 
 class TradeProof:
@@ -298,9 +300,11 @@ class TradeProof:
     def _count(self, joined: _Joined) -> None:
         self._reaching = joined.reaching
         proven = self._proven
+        repaired = sum(int(trades.arrays.repaired.sum()) for trades in joined.trades)
         self._proven = replace(
             proven,
             trades=proven.trades + sum(map(len, joined.trades)),
+            repaired=proven.repaired + repaired,
             archived=proven.archived + joined.archived,
             stored_bytes=proven.stored_bytes + joined.stored_bytes,
         )

@@ -16,17 +16,18 @@ from orderbook_desktop.app.commands.times import parse_time
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.recording_status import RecordingCounts
 from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.core.trade_coverage import TradeOrigin
 from orderbook_desktop.engine.engine import Engine
 from orderbook_desktop.engine.witness_taker import WitnessTaker, WitnessTimes
 from orderbook_desktop.storage.server.server import DatabaseServer
 from orderbook_desktop.storage.store.database import Database
 from tests.app.command import run_command
 from tests.storage.imports.made import Collected, imported
-from tests.storage.made_trades import received
+from tests.storage.made_trades import asked, received
 from tests.storage.processes import eventually
 from tests.storage.recording_fixtures import ServerThread, SilentServer, Tape
 from tests.storage.shelf import Shelf
-from tests.storage.trade_shelf import recorded, touching, traded
+from tests.storage.trade_shelf import claim, put, recorded, touching, traded
 from tests.unhurried import ENGINE_TIMES
 
 Work = Callable[[Database], Awaitable[None]]
@@ -68,13 +69,17 @@ async def with_a_gap(database: Database) -> None:
 
 
 async def with_trades(database: Database) -> None:
-    """A recording whose trades have a gap, and one that the book tells nothing of."""
+    """Trades with a gap, with repaired ones, and with one that the book tells nothing of."""
     shelved = await Shelf(database).put(Tape(), 60)
     trades = touching(shelved.events)
     trades[30] = traded(31, shelved.events[30], "7.5")
     trades[5] = received(6, f=9, l=9, p=trades[5].price, T=trades[5].event_ms)
     await recorded(database, trades[:40])
-    await recorded(database, trades[44:])
+    await recorded(database, trades[44:50])
+    repaired = [asked(one.trade_id, p=one.price, T=one.event_ms) for one in trades[50:52]]
+    await put(database, repaired)
+    await claim(database, repaired, origin=TradeOrigin.REPAIR)
+    await recorded(database, trades[52:])
 
 
 def test_trades_are_proven_and_listed(data_dir: Path, name: str) -> None:
@@ -85,7 +90,8 @@ def test_trades_are_proven_and_listed(data_dir: Path, name: str) -> None:
     assert done.stdout.startswith("BTC/USDT: the recording does not hold.\n")
     lines = [line.strip() for line in done.stdout.splitlines()]
     (trades,) = (line for line in lines if line.startswith("trades "))
-    assert trades.startswith("trades    56 in 2 runs, ")
+    assert trades.startswith("trades    56 in 4 runs, ")
+    assert "repaired  2 of them, which have no time of receipt" in lines
     (gap,) = (line for line in lines if line.startswith("trade gap"))
     assert gap.endswith("recording was stopped; 4 trades are missing, 41 to 44")
     (left_out,) = (line for line in lines if line.startswith("left out"))
@@ -102,7 +108,8 @@ def test_trades_are_proven_and_listed(data_dir: Path, name: str) -> None:
     output = json.loads(done.stdout)
     fields, fault = output["trades"], output["fault"]
     assert (done.returncode, output["holds"], fault["trade"]) == (1, False, 31)
-    assert (fields["trades"], fields["archived"], fields["runs"]) == (56, 28, 2)
+    assert (fields["trades"], fields["archived"], fields["runs"]) == (56, 27, 4)
+    assert fields["repaired"] == 2
     assert (fields["held"], fields["not_held"], fields["not_judged"]) == (54, 1, 1)
     assert fields["first_not_held"]["price"] == "7.50000000"
     (gap_fields,) = fields["gaps"]
@@ -117,11 +124,12 @@ def test_trades_are_proven_and_listed(data_dir: Path, name: str) -> None:
     ]
     assert line.split()[5:-2] == ["60", "1", "0", "56", "1"]
     assert sentences[0] == "Gaps of the trades of BTCUSDT: user (1); `verify` lists them."
+    assert "Trades repaired, so without a time of receipt: BTCUSDT (2)." in sentences
     done = run_command(data_dir, "recordings", "--json", "--db-name", name)
     (listed,) = json.loads(done.stdout)
-    known = ("trades", "runs", "gaps", "missing", "gap_causes", "bytes", "imports")
+    known = ("trades", "repaired", "runs", "gaps", "missing", "gap_causes", "bytes", "imports")
     assert [listed["trades"][field] for field in known] == [
-        *(56, 2, 1, 4, {"user": 1}, fields["bytes"], [])
+        *(56, 2, 4, 1, 4, {"user": 1}, fields["bytes"], [])
     ]
 
 

@@ -28,3 +28,11 @@ async def test_trades_are_in_the_summary_of_their_market(database: Database) -> 
     assert trades_of.span_ms == (FIRST_MS + 1, FIRST_MS + 69)
     assert without.trades == TradeSummary()
     assert without.trades.span_ms is None
+
+
+async def test_repaired_trades_are_those_that_were_only_asked_for(database: Database) -> None:
+    spans = {(1, 20): TradeOrigin.RECORDER, (15, 40): TradeOrigin.REPAIR}
+    for (first_id, last_id), origin in spans.items():
+        await claim(database, sent(range(first_id, last_id + 1)), GapCause.USER, origin)
+    (summary,) = await summaries(database)
+    assert (summary.trades.size.trades, summary.trades.repaired) == (40, 20)

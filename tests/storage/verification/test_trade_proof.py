@@ -51,6 +51,13 @@ async def test_trades_that_hold(database: Database) -> None:
     assert found == ProvenTrades(1, 40, 20, size, held=TradesHeld(not_judged=40))
 
 
+async def test_repaired_trades_are_counted_once(database: Database) -> None:
+    trades = [*sent(range(10, 30)), *map(asked, range(30, 37)), *sent(range(37, 50))]
+    await recorded(database, trades)
+    found = await proven(database)
+    assert (found.trades, found.repaired) == (40, 7)
+
+
 async def test_a_recording_without_trades_has_none(database: Database) -> None:
     await Shelf(database).put(Tape(), 5)
     assert (await verify(database, _MARKET)).trades == ProvenTrades()
