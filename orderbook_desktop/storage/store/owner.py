@@ -63,6 +63,13 @@ class Writer(Struct, frozen=True):
         where = f" on {self.host}" if self.host else ""
         return where + (f" (process {self.pid})" if self.pid else "")
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process has certainly ended; false where that can't be known."""
+        if self.token == _TOKEN or self.host or self.pid is None:
+            return False
+        return _is_process_gone(self.pid)
+
 
 def writer_of(segment: Document) -> Writer | None:
     """Return the process that wrote `segment`; None if there is none, or it is not known."""
@@ -102,6 +109,11 @@ def is_gone(segment: Document) -> bool:
     pid = _pid_of(segment)
     if is_ours(segment) or not is_here(segment) or pid is None:
         return False
+    return _is_process_gone(pid)
+
+
+def _is_process_gone(pid: int) -> bool:
+    """Whether no other process of this machine has that id."""
     # Imported here because the first picture doesn't need it.
     import psutil  # noqa: PLC0415
 

@@ -127,6 +127,11 @@ class StoredSegment(Struct, frozen=True):
         return self.segment.end_cause is None
 
     @property
+    def is_growing(self) -> bool:
+        """Whether it has no end, and its recorder, as far as is known, goes on."""
+        return self.running and not (self.writer is not None and self.writer.has_ended)
+
+    @property
     def has_base(self) -> bool:
         """Whether the segment begins with a base checkpoint; imported and cut ones do not."""
         return self.has_book and self.is_recorded and not self.cut_events
