@@ -78,12 +78,7 @@ class Engine:
         self._archiving: asyncio.Task[None] | None = None
         self._witness_taker = WitnessTaker(self.rest.snapshot, self.database)
         self.trade_history = RecordedTradeHistory(self.database)
-        self._trade_repair = TradeRepair(
-            self.rest.agg_trades,
-            self.database,
-            is_busy=lambda: self.recorder.is_busy,
-            times=times.repair,
-        )
+        self._trade_repair = self._new_trade_repair()
         self._repairing: asyncio.Task[None] | None = None
         self._widener = Widener(self.rest.snapshot, times.depth_look_s)
         self.recorded_snapshots = RecordedSnapshots(self.database)
@@ -307,6 +302,14 @@ class Engine:
             is_whole=lambda: self.recorder.is_whole,
             prepare=self.recorder.prepare,
             times=self._times.archive,
+        )
+
+    def _new_trade_repair(self) -> TradeRepair:
+        return TradeRepair(
+            self.rest.agg_trades,
+            self.database,
+            is_busy=lambda: self.recorder.is_busy,
+            times=self._times.repair,
         )
 
     def _new_keeper(self) -> RecordingKeeper:

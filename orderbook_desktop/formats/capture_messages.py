@@ -155,15 +155,13 @@ def line_of(number: int, recv_ns: int, text: bytes) -> CaptureLine | None:
         _any.decode(text)
         return None
     outer = _decoded(text)
-    payload, frame = text, b""
-    inner = outer
+    inner, payload, frame = outer, text, b""
     if outer.data:
         payload, frame = bytes(outer.data), text
         if payload.startswith(b"["):
             return None
         inner = _decoded(payload, outer.stream or "")
-    symbol, at, kind = (outer.stream or _stream_name(inner)).partition("@")
-    stream = symbol.lower() + at + kind
+    stream = _with_small_symbol(outer.stream or _stream_name(inner))
     market = (inner.s or inner.symbol or stream.partition("@")[0]).upper()
     if market and not is_market(market):
         if inner.e == "depthUpdate" or inner.lastUpdateId is not None:
@@ -175,9 +173,9 @@ def line_of(number: int, recv_ns: int, text: bytes) -> CaptureLine | None:
     if inner.lastUpdateId is not None and not _is_partial_depth(stream):
         payload, snapshot = _snapshot_or_left_out(payload)
         return CaptureLine(number, recv_ns, "", market, payload, b"", snapshot=snapshot)
-    if not stream and _is_of_no_market(text):
-        return None
     if not stream:
+        if _is_of_no_market(text):
+            return None
         raise LeftOut
     if inner.e == "trade" and inner.X:
         # Only the futures market says what a trade is of.
@@ -186,9 +184,18 @@ def line_of(number: int, recv_ns: int, text: bytes) -> CaptureLine | None:
         return CaptureLine(number, recv_ns, stream, market, payload, frame, inner.u)
     spelt, diff = _diff_or_malformed(payload, market, is_spelt_so=inner.s == market)
     if spelt is not payload:
-        payload = spelt
-        frame = frame and b'{"stream":%b,"data":%b}' % (msgspec.json.encode(stream), payload)
+        payload, frame = spelt, frame and _frame_of(stream, spelt)
     return CaptureLine(number, recv_ns, stream, market, payload, frame, diff.final_id, diff)
+
+
+def _with_small_symbol(stream: str) -> str:
+    symbol, at, kind = stream.partition("@")
+    return symbol.lower() + at + kind
+
+
+def _frame_of(stream: str, payload: bytes) -> bytes:
+    """Return the combined frame of an event."""
+    return b'{"stream":%b,"data":%b}' % (msgspec.json.encode(stream), payload)
 
 
 def _refuse_other_contract(payload: bytes, message: _Message) -> None:

@@ -6,7 +6,7 @@ import re
 from itertools import pairwise
 from typing import Final
 
-from PySide6.QtCore import QEvent, QPoint, QPointF, QRect, QSize, Qt, QTimer
+from PySide6.QtCore import QEvent, QPoint, QPointF, QRect, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import (
     QFont,
     QGuiApplication,
@@ -21,6 +21,7 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QComboBox, QLabel, QPushButton, QToolTip, QWidget
 
 from orderbook_desktop.core.desk import TradePages
+from orderbook_desktop.core.foreign_text import plain_text
 from orderbook_desktop.core.tape_rows import NEW_ROWS_EVERY_MS, Sweep, TapeRow
 from orderbook_desktop.gui.actions import Action, FocusKeys
 from orderbook_desktop.gui.number_font import NumberMetrics, number_font
@@ -67,7 +68,12 @@ class SizeBox(QComboBox):
     """The choice of the least size of a trade that is shown; any other size can be typed.
 
     Escape and Return give the focus back to `pane`.
+
+    Signals:
+        chosen(): a size was chosen or typed.
     """
+
+    chosen = Signal()
 
     def __init__(self, pane: QWidget) -> None:
         super().__init__(pane)
@@ -76,8 +82,16 @@ class SizeBox(QComboBox):
         self.setEditable(True)
         self.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.setMinimumContentsLength(9)
+        self.setMinimumContentsLength(13)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.activated.connect(self.chosen)
+        line_edit = self.lineEdit()
+        if line_edit is not None:
+            line_edit.editingFinished.connect(self.chosen)
+
+    def tell(self, text: str) -> None:
+        """Show a sentence below the box for a while."""
+        QToolTip.showText(self.mapToGlobal(self.rect().bottomLeft()), text, self)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 (Qt's name)
         """Leave the box after a choice, or without one."""
@@ -117,10 +131,7 @@ class TimeAndSales(Pane):
         self._title = QLabel("Trades", self)
         self._title.setObjectName("tapeTitle")
         self.size_box = SizeBox(self)
-        self.size_box.activated.connect(self._choose_size)
-        line_edit = self.size_box.lineEdit()
-        if line_edit is not None:
-            line_edit.editingFinished.connect(self._choose_size)
+        self.size_box.chosen.connect(self._choose_size)
         self._newest = QPushButton(f"Newest ({_NEWEST.key_names[0]})", self)
         self._newest.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self._newest.clicked.connect(self.go_home)
@@ -376,10 +387,12 @@ class TimeAndSales(Pane):
             line_edit.selectAll()
 
     def _choose_size(self) -> None:
-        """Show what the box says, and remember it; a text that is no size changes nothing."""
-        frame = self.model.frame
-        wanted = _typed_size(self.size_box.currentText())
-        if frame is not None and wanted is not None and wanted != self.model.size.text:
+        """Show what the box says, and remember it; a text that is no size is told as such."""
+        frame, text = self.model.frame, self.size_box.currentText()
+        wanted = _typed_size(text.strip().removesuffix(self._base))
+        if wanted is None:
+            self.size_box.tell(f"{plain_text(text, 20)} is no size; type a number, such as 0.5")
+        elif frame is not None and wanted != self.model.size.text:
             self.model.show_sizes(wanted)
             self._preferences.set_tape_size(frame.symbol.market, self.model.size.text)
             self._moved()
@@ -388,12 +401,20 @@ class TimeAndSales(Pane):
     def _fill_sizes(self) -> None:
         self.size_box.clear()
         self.size_box.addItem(_ALL_SIZES)
-        self.size_box.addItems([_from_text(size) for size in self.model.presets])
+        self.size_box.addItems([self._from_text(size) for size in self.model.presets])
         self._show_size()
 
     def _show_size(self) -> None:
         size = self.model.size.text
-        self.size_box.setCurrentText(_from_text(size) if size else _ALL_SIZES)
+        self.size_box.setCurrentText(self._from_text(size) if size else _ALL_SIZES)
+
+    def _from_text(self, size: str) -> str:
+        return f"from {size} {self._base}".strip()
+
+    @property
+    def _base(self) -> str:
+        """The asset of sizes, whichever unit the pane shows them in."""
+        return self.model.frame.symbol.base if self.model.frame is not None else ""
 
     def _place_parts(self) -> None:
         size = self.size_box.sizeHint()
@@ -418,10 +439,6 @@ class TimeAndSales(Pane):
         self._strip_height = max(self._line_height, self.size_box.sizeHint().height()) + 6
         self.setMinimumSize(self._painter.least_width, 8 * self._line_height)
         self._place_parts()
-
-
-def _from_text(size: str) -> str:
-    return f"from {size}"
 
 
 def _typed_size(text: str) -> str | None:

@@ -200,6 +200,7 @@ def _mouse(pane: TimeAndSales, place: int) -> QMouseEvent:
     )
 
 
+@pytest.mark.qt_log_ignore("This plugin does not support raise")
 @pytest.mark.parametrize(
     ("typed", "size"),
     [
@@ -214,14 +215,29 @@ def test_a_typed_text_that_is_no_size_changes_nothing(
         filled.size_box.setCurrentText(text)
         filled.size_box.activated.emit(0)
     assert filled.model.size.text == size
-    assert filled.size_box.currentText() == (f"from {size}" if size else "All sizes")
+    assert filled.size_box.currentText() == (f"from {size} BTC" if size else "All sizes")
+
+
+def test_a_typed_text_that_is_no_size_is_told_as_such(
+    filled: TimeAndSales, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(filled.size_box, "tell", told.append)
+    for text in ("much", "2"):
+        filled.size_box.setCurrentText(text)
+        filled.size_box.activated.emit(0)
+    assert told == ["much is no size; type a number, such as 0.5"]
 
 
 def test_the_least_size_is_chosen_typed_and_remembered(
     filled: TimeAndSales, preferences: Preferences, desk: FakeDesk, qtbot: QtBot
 ) -> None:
     box = filled.size_box
-    assert [box.itemText(place) for place in range(3)] == ["All sizes", "from 0.1", "from 0.2"]
+    assert [box.itemText(place) for place in range(3)] == [
+        "All sizes",
+        "from 0.1 BTC",
+        "from 0.2 BTC",
+    ]
     QTest.keyClick(filled, Qt.Key.Key_F)
     assert box.hasFocus() or filled.focusWidget() is box.lineEdit()
     line_edit = box.lineEdit()
@@ -233,13 +249,13 @@ def test_the_least_size_is_chosen_typed_and_remembered(
         filled.summary()
         == "No trade of at least 0.75 BTC among the newest. Scroll on for older trades."
     )
-    assert box.currentText() == "from 0.75"
+    assert box.currentText() == "from 0.75 BTC"
     assert preferences.tape_size("BTCUSDT") == "0.75"
     assert _image(filled)
     again = TimeAndSales(DARK, preferences)
     qtbot.addWidget(again)
     again.set_frame(frame_of(desk))
-    assert again.size_box.currentText() == "from 0.75"
+    assert again.size_box.currentText() == "from 0.75 BTC"
     box.setCurrentIndex(0)
     box.activated.emit(0)
     assert preferences.tape_size("BTCUSDT") == ""
