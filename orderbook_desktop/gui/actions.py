@@ -92,13 +92,15 @@ class FocusKeys:
     def handle(self, event: QKeyEvent) -> bool:
         """Call the callable of the pressed keys; return whether there is one.
 
-        Where the exact combination is not bound, the key without its modifiers counts: a `+`
-        needs Shift on some keyboards.
+        Where the exact combination is not bound, it counts without Alt: in a replay the plain keys
+        are the replay's. Then the key without its modifiers counts: a `+` needs Shift on some
+        keyboards.
         """
         pressed = event.keyCombination()
         modifiers = pressed.keyboardModifiers() & ~Qt.KeyboardModifier.KeypadModifier
         exact = QKeyCombination(modifiers, pressed.key())
-        for keys in (exact, QKeyCombination(pressed.key())):
+        plain = QKeyCombination(modifiers & ~Qt.KeyboardModifier.AltModifier, pressed.key())
+        for keys in (exact, plain, QKeyCombination(pressed.key())):
             run = self._by_keys.get(QKeySequence(keys).toString())
             if run is not None:
                 run()

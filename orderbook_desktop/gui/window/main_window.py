@@ -34,6 +34,7 @@ from orderbook_desktop.gui.window import menus
 from orderbook_desktop.gui.window.bridge import DeskBridge
 from orderbook_desktop.gui.window.leaving import Leaving
 from orderbook_desktop.gui.window.notice_bar import NoticeBar
+from orderbook_desktop.gui.window.replay_control import ReplayControl
 from orderbook_desktop.gui.window.status_line import StatusLine
 from orderbook_desktop.gui.window.top_bar import TopBar
 from orderbook_desktop.gui.window.veil import Veil
@@ -90,6 +91,7 @@ class MainWindow(QMainWindow):
         self.bridge = DeskBridge(desk, self, now_ns)
         self.dialogs = WindowDialogs(self, desk, self.themes, self.bridge)
         self.leaving = Leaving(self, desk, self.bridge, application.isSavingSession)
+        self.replay = ReplayControl(desk, self)
         theme = self.themes.theme
         self.top_bar = TopBar(desk, preferences, theme, self, browsers)
         self.demo_strip = QLabel(_DEMO_TEXT, self)
@@ -102,6 +104,7 @@ class MainWindow(QMainWindow):
         ]
         self.menus = menus.Menus(self, self._commands(), of_panes)
         self.menus.show_full_screen(is_full=False)
+        self.menus.show_replay(None)
         self.addActions(self.menus.everywhere)
         self._describer = QTimer(self, interval=_DESCRIBE_MS)
         self._lay_out()
@@ -229,6 +232,8 @@ class MainWindow(QMainWindow):
         bridge.recording_changed.connect(self._show_recording)
         bridge.rate_changed.connect(self.status_line.show_rate)
         self.status_line.gaps_wanted.connect(self._show_gaps)
+        self.installEventFilter(self.replay)
+        self.replay.commanded.connect(self._show_replay)
         self.top_bar.commanded.connect(bridge.look)
         self.top_bar.left.connect(self._focus_first_pane)
         for pane in self.panes:
@@ -278,6 +283,7 @@ class MainWindow(QMainWindow):
         yield Switch(menus.HERE_TOO, bar.record_here)
         yield Command(menus.MANAGE, self.dialogs.manage_recordings)
         yield Command(menus.SHOW_GAPS, self._show_gaps)
+        yield from self.replay.commands()
         if self._storage is not None:
             yield Command(menus.SHOW_SPACE, partial(self.dialogs.show_space, self._storage))
         yield Command(menus.SHOW_WELCOME, self._show_welcome)
@@ -334,6 +340,11 @@ class MainWindow(QMainWindow):
             # The next start must not begin with choices made in the demo's market.
             self._preferences.remember(desk)
         self.menus.show_desk(self._desk)
+        self._show_replay()
+
+    def _show_replay(self) -> None:
+        replay = self._desk.replay
+        self.menus.show_replay(None if replay is None else replay.status)
 
     def _show_demo(self) -> None:
         """Show whether the market is made up; when that changes, the panes start afresh."""

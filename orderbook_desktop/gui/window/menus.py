@@ -9,9 +9,11 @@ from PySide6.QtGui import QAction, QActionGroup
 from PySide6.QtWidgets import QMainWindow, QMenu
 
 from orderbook_desktop.core.desk import Desk
+from orderbook_desktop.core.replay import ReplayStatus
 from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.gui.actions import Action, Choice, Command, Switch
 from orderbook_desktop.gui.theme import TEXT_PERCENTS, Appearance
+from orderbook_desktop.gui.window import replay_control
 
 FIND_SYMBOL: Final = Action(
     "&Find symbol…", "find a symbol: type, Up/Down, Enter", ("Ctrl+K", "/"), everywhere=True
@@ -99,6 +101,7 @@ class Menus:
         self._fill(view, (FULL_SCREEN, LEAVE_FULL_SCREEN))
         self._fill_exclusive(self._add_menu("&Source"), SOURCES.values())
         self._add_menu("&Recording", (RECORD, KEEP, HERE_TOO, MANAGE, SHOW_GAPS, SHOW_SPACE))
+        self._add_replay_menu(self._add_menu("Re&play"))
         self._add_menu("&Help", (SHOW_WELCOME, SHOW_KEYS, SHOW_ABOUT))
 
     @property
@@ -138,6 +141,26 @@ class Menus:
         """Check whether the window has the full screen; only then it can be left by its key."""
         self._made[FULL_SCREEN].setChecked(is_full)
         self._made[LEAVE_FULL_SCREEN].setEnabled(is_full)
+
+    def show_replay(self, status: ReplayStatus | None) -> None:
+        """Check what is on in a replay; None: there is no replay, so its keys are free."""
+        for action in replay_control.ACTIONS:
+            self._made[action].setEnabled(status is not None)
+        if status is not None:
+            self._made[replay_control.ORDERS[status.order]].setChecked(True)
+            self._made[replay_control.SKIP_QUIET].setChecked(status.skips_quiet)
+            self._made[replay_control.SKIP_GAPS].setChecked(status.skips_gaps)
+
+    def _add_replay_menu(self, menu: QMenu) -> None:
+        for entry in replay_control.MENU:
+            if entry is None:
+                menu.addSeparator()
+            elif isinstance(entry, Action):
+                self._fill(menu, (entry,))
+            elif entry.is_choice:
+                self._fill_exclusive(menu.addMenu(entry.title), entry.actions)
+            else:
+                self._fill(menu.addMenu(entry.title), entry.actions)
 
     def _add_menu(self, title: str, *groups: Sequence[Action]) -> QMenu:
         """Add a menu of `groups`, with lines between them."""
