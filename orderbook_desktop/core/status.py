@@ -13,6 +13,8 @@ from orderbook_desktop.core.time_text import age_text
 # market, events come more often than once a second, and silence is noticed earlier.
 STALE_AFTER_MS: Final = 5_000
 ACTIVE_STALE_AFTER_MS: Final = 3_000
+# What every view says of itself while it shows a recording.
+REPLAY: Final = "REPLAY"
 _UNTIMED: Final = "Comparing the times of the first events, to know how old the book is."
 
 
@@ -80,6 +82,9 @@ class Badge(Struct, frozen=True):
 
 def badge_for(status: FeedStatus, now_ns: int) -> Badge:
     """Return the badge for `status` at the time `now_ns` (by the clock of `as_of_ns`)."""
+    if status.state is FeedState.REPLAY:
+        # Its clock tells how far in the past it is; what it shows of that is true.
+        return Badge(status.state, None, REPLAY, status.detail)
     age_ms = None
     if news_ns := status.as_of_ns or status.last_received_ns:
         age_ms = max(0, (now_ns - news_ns) // 1_000_000)
@@ -93,5 +98,4 @@ def badge_for(status: FeedStatus, now_ns: int) -> Badge:
     elif state is FeedState.SYNCED and not status.is_timed:
         state, detail, is_current = FeedState.SYNCING, _UNTIMED, False
     text = state.value if age_ms is None else f"{state.value} · {age_text(age_ms)}"
-    is_history = state is FeedState.REPLAY
-    return Badge(state, age_ms, text, detail, is_current or is_history)
+    return Badge(state, age_ms, text, detail, is_current)

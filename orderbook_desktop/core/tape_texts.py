@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import tzinfo
 from typing import Final, NamedTuple
 
 from msgspec import Struct
@@ -43,16 +44,18 @@ class TapeFormat(Struct, frozen=True):
     """How a market's trades are written: with the places of `market`, in the assets of `symbol`.
 
     `in_quote` is whether sizes are what they cost in the quote asset, with `cost_places` places.
+    Times are in `zone`; None: local.
     """
 
     market: MarketFormat
     symbol: SymbolInfo
     in_quote: bool = False
     cost_places: int = 2
+    zone: tzinfo | None = None
 
     def texts(self, row: TapeRow) -> RowTexts:
         """Return the texts of a row."""
-        time = clock_text(row.event_ms)
+        time = clock_text(row.event_ms, self.zone)
         if isinstance(row, Missing):
             return RowTexts(time, "", "", "", whole=missing_text(row))
         if isinstance(row, Summed):
@@ -90,8 +93,9 @@ class TapeFormat(Struct, frozen=True):
                 f"sold {exact_text(row.sold, exponent, places)} {self.symbol.base}"
             )
         word = "Sold" if row.is_sold else "Bought"
+        time = clock_text(row.event_ms, self.zone)
         lines = [
-            f"{word} {self._quantity(row)} {self.symbol.base} at {clock_text(row.event_ms)}",
+            f"{word} {self._quantity(row)} {self.symbol.base} at {time}",
             self._prices_line(row),
             f"{exact_text(row.cost, row.scale.notional, 2)} {self.symbol.quote}",
         ]

@@ -32,6 +32,12 @@ def date_text(ms: int, zone: tzinfo | None = None) -> str:
     return str(ms) if moment is None else f"{moment.day} {moment:%b %Y}"
 
 
+def moment_text(ms: int, zone: tzinfo | None = None) -> str:
+    """Return date and time in `zone` (default: local), with it: `5 Jan 2026 09:00:00.250 CET`."""
+    moment = _moment(ms, zone)
+    return str(ms) if moment is None else f"{date_text(ms, zone)} {_clock(moment, ms)} {moment:%Z}"
+
+
 def recent_text(ms: int, now_ms: int) -> str:
     """Return the time of day, or date and time where that is another day than at `now_ms`."""
     moment, now = _moment(ms), _moment(now_ms)
@@ -47,13 +53,15 @@ def duration_text(ms: int) -> str:
 
 
 def age_text(age_ms: int) -> str:
-    """Return an age in whole units, rounded down: `0.2 s`, `12 s`, `3 min`, `2 h`."""
+    """Return an age in whole units, rounded down: `0.2 s`, `12 s`, `3 min`, `2 h`, `3 days`."""
     if age_ms < 10_000:
         return f"{age_ms // 1000}.{age_ms % 1000 // 100} s"
     seconds = age_ms // 1000
     if seconds < 120:
         return f"{seconds} s"
-    return f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h"
+    if seconds < 7_200:
+        return f"{seconds // 60} min"
+    return f"{seconds // 3_600} h" if seconds < 172_800 else f"{seconds // 86_400} days"
 
 
 def _clock(moment: datetime, ms: int) -> str:

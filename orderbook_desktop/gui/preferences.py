@@ -246,6 +246,15 @@ class Preferences:
         self._settings.setValue("window/shows_quote", "yes" if value else "no")
 
     @property
+    def shows_utc(self) -> bool:
+        """Whether times are shown in UTC, and not in local time."""
+        return self._text("window/shows_utc") == "yes"
+
+    @shows_utc.setter
+    def shows_utc(self, value: bool) -> None:
+        self._settings.setValue("window/shows_utc", "yes" if value else "no")
+
+    @property
     def chart_share(self) -> float | None:
         """Half the chart's price range as a share of the mid; None for the automatic one."""
         try:

@@ -1,8 +1,9 @@
 """All colours of the window, in a dark and a light theme, the choice between the two, text size.
 
 Bids are blue-green and asks orange: people with the common kinds of colour blindness can tell
-these two apart. No meaning depends on a colour alone: position, a sign or a word carries it,
-too. Text colours have a contrast of at least 4.5 to 1 against every background they are used on.
+these two apart. Only what belongs to a replay has the colour `replay`, so that no replay is taken
+for the present. No meaning depends on a colour alone: position, a sign or a word carries it, too.
+Text colours have a contrast of at least 4.5 to 1 against every background they are used on.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ class Theme:
     caution: QColor
     trouble: QColor
     notice: QColor
+    replay: QColor
     on_accent: QColor
 
     def tint(self, colour: QColor, share: float) -> QColor:
@@ -97,6 +99,7 @@ DARK: Final = Theme(
     caution=QColor("#f2b84b"),
     trouble=QColor("#ff8f5e"),
     notice=QColor("#1c2633"),
+    replay=QColor("#e58cff"),
     on_accent=QColor("#0d1117"),
 )
 LIGHT: Final = Theme(
@@ -113,6 +116,7 @@ LIGHT: Final = Theme(
     caution=QColor("#7a5200"),
     trouble=QColor("#a83c05"),
     notice=QColor("#e3ecf7"),
+    replay=QColor("#8a1bb0"),
     on_accent=QColor("#ffffff"),
 )
 

@@ -83,7 +83,7 @@ def test_the_age_counts_by_our_own_clock() -> None:
         (FeedState.SYNCING, True, True, 0, True),
         (FeedState.DATABASE_AWAY, True, True, 3_000, True),
         (FeedState.DATABASE_LATE, True, True, 3_001, False),
-        (FeedState.REPLAY, False, False, 10**9, True),
+        (FeedState.REPLAY, False, True, 10**9, True),
     ],
 )
 def test_a_book_that_may_be_wrong_is_not_current(
@@ -92,3 +92,9 @@ def test_a_book_that_may_be_wrong_is_not_current(
     as_of_ns = NOW_NS - age_ms * MS
     status = FeedStatus(state, SourceKind.DIRECT, 0, "", as_of_ns, is_active, stands_in)
     assert badge_for(status, NOW_NS).is_current == is_current
+
+
+def test_a_replay_has_no_age_by_the_clock_of_the_present() -> None:
+    status = FeedStatus(FeedState.REPLAY, SourceKind.MONGO, NOW_NS - 7_200_000 * MS, "Why")
+    shown = badge_for(status, NOW_NS)
+    assert (shown.text, shown.detail, shown.age_ms) == ("REPLAY", "Why", None)

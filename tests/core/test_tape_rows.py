@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import UTC, timedelta, timezone
+
 import pytest
+from msgspec.structs import replace
 
 from orderbook_desktop.core.errors import MalformedMessage
 from orderbook_desktop.core.number_format import MarketFormat
@@ -52,6 +55,16 @@ def test_the_parts_of_one_order_are_one_sweep() -> None:
     assert (row.first_price, row.last_price, row.prices) == (100_00000000, 100_03000000, 3)
     assert (row.quantity, row.is_sold) == (8 * 10**8, False)
     assert row.cost == 10**14 * (100_00 + 300_03 + 400_12)
+
+
+def test_times_are_in_the_zone_that_the_person_wants() -> None:
+    (row,) = _rows(_sweep_tape())
+    zone = timezone(timedelta(hours=2), "CEST")
+    there = replace(_FORMAT, zone=zone)
+    time = clock_text(FIRST_MS, zone)
+    assert time != clock_text(FIRST_MS, UTC)
+    assert there.texts(row).time == time
+    assert f"at {time}" in there.describe(row)
 
 
 def test_another_time_side_or_id_is_another_order() -> None:

@@ -9,6 +9,7 @@ from orderbook_desktop.core.time_text import (
     clock_text,
     date_text,
     duration_text,
+    moment_text,
     recent_text,
     time_of_day_text,
     time_text,
@@ -31,6 +32,7 @@ def test_the_time_of_day_names_its_zone() -> None:
     assert len(time_of_day_text(_MS).split()) == 2
     assert clock_text(_MS, zone) == "12:30:00.123"
     assert date_text(_MS, zone) == "8 Aug 2024"
+    assert moment_text(_MS, zone) == "8 Aug 2024 12:30:00.123 CEST"
 
 
 def test_another_day_is_told_with_the_time() -> None:
@@ -42,7 +44,7 @@ def test_another_day_is_told_with_the_time() -> None:
 
 def test_a_time_beyond_the_calendar_is_shown_as_it_is() -> None:
     assert time_text(BEYOND) == time_of_day_text(BEYOND) == recent_text(BEYOND, 0) == str(BEYOND)
-    assert clock_text(BEYOND) == date_text(BEYOND) == str(BEYOND)
+    assert clock_text(BEYOND) == date_text(BEYOND) == moment_text(BEYOND) == str(BEYOND)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +59,8 @@ def test_durations(ms: int, text: str) -> None:
     [
         *((0, "0.0 s"), (99, "0.0 s"), (100, "0.1 s"), (299, "0.2 s"), (9_999, "9.9 s")),
         *((10_000, "10 s"), (119_999, "119 s"), (120_000, "2 min"), (179_999, "2 min")),
-        *((7_199_999, "119 min"), (7_200_000, "2 h"), (360_000_000, "100 h")),
+        *((7_199_999, "119 min"), (7_200_000, "2 h"), (172_799_999, "47 h")),
+        *((172_800_000, "2 days"), (360_000_000, "4 days")),
     ],
 )
 def test_ages(age_ms: int, text: str) -> None:

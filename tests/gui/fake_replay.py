@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from msgspec.structs import replace
+
+from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.replay import (
     Bookmark,
     Coverage,
@@ -21,13 +24,12 @@ from tests.gui.fake_desk import BTC, EVENT_MS, FakeSource
 class FakeReplay:
     """A `core.replay.Replay` that obeys no command: the test sets its `status`.
 
-    The book is that of `source`, which the test changes.
+    The book is that of `source`, which the test changes; at a gap it is empty.
     """
 
     def __init__(self, symbol: str = BTC.info.symbol, *, at_ns: int = EVENT_MS * 1_000_000) -> None:
         self.market = symbol.replace("/", "")
-        self.source = FakeSource(self.market)
-        self.source.status = FeedStatus(FeedState.REPLAY, SourceKind.MONGO)
+        self.source = _ReplayedSource(self)
         self.status = ReplayStatus(symbol=symbol, market=self.market, at_ns=at_ns)
         self.coverage = Coverage()
         self.bookmarks: Sequence[Bookmark] = ()
@@ -85,3 +87,17 @@ class FakeReplay:
 
     def remove_bookmark(self, key: str) -> None:
         self.commands.append(("remove_bookmark", key))
+
+
+class _ReplayedSource(FakeSource):
+    """The book of a replay, with its status."""
+
+    def __init__(self, replay: FakeReplay) -> None:
+        super().__init__(replay.market)
+        self._replay = replay
+        self.status = FeedStatus(FeedState.REPLAY, SourceKind.MONGO)
+
+    def look(self) -> BookLook:
+        status = replace(self.status, state=FeedState.REPLAY)
+        book = self.book if self._replay.status.gap is None else Book()
+        return BookLook(book, status, None, self.tape, self._replay.status)

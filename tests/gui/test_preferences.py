@@ -30,6 +30,7 @@ def test_everything_comes_back_from_the_file(settings: QSettings) -> None:
     saved.source = SourceKind.DIRECT
     saved.appearance = Appearance.LIGHT
     saved.highlights_changes = False
+    saved.shows_utc = True
     saved.chart_share = 0.0125
     saved.retention = Retention(30, 2.5)
     saved.connections = 2
@@ -40,6 +41,7 @@ def test_everything_comes_back_from_the_file(settings: QSettings) -> None:
     assert (read.symbol, read.recents) == ("ETH/USDT", ("ETH/USDT", "BTC/USDT"))
     assert (read.source, read.appearance) == (SourceKind.DIRECT, Appearance.LIGHT)
     assert not read.highlights_changes
+    assert read.shows_utc
     assert read.chart_share == 0.0125
     assert read.retention == Retention(30, 2.5)
     assert read.grouping("ETHUSDT") == "0.05"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor, QPalette
@@ -27,11 +29,22 @@ def test_contrast_of_black_and_white() -> None:
 def test_text_is_readable_on_every_ground(theme: Theme) -> None:
     # A selected row of the recordings has the background `line`.
     grounds = (theme.window, theme.panel, theme.raised, theme.notice, theme.line)
-    states = (theme.good, theme.caution, theme.trouble)
+    states = (theme.good, theme.caution, theme.trouble, theme.replay)
     for text in (theme.text, theme.muted, theme.bid, theme.ask, *states):
         assert all(contrast(text, ground) >= 4.5 for ground in grounds)
-    for accent in (theme.focus, theme.caution):
+    for accent in (theme.focus, theme.caution, theme.replay):
         assert contrast(theme.on_accent, accent) >= 4.5
+
+
+@THEMES
+def test_no_other_colour_is_like_that_of_a_replay(theme: Theme) -> None:
+    others = (field.name for field in fields(theme) if field.name != "replay")
+    hue = theme.replay.hslHue()
+    for other in (getattr(theme, name) for name in others):
+        # The grounds and greys are hardly coloured at all.
+        distance = abs(other.hslHue() - hue)
+        is_grey = other.hsvSaturation() < 130
+        assert is_grey or min(distance, 360 - distance) >= 50, other.name()
 
 
 @THEMES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import tzinfo
 
 from PySide6.QtCore import QEvent, QRect, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QAccessible, QAccessibleAnnouncementEvent, QFont, QKeyEvent, QPainter
@@ -61,6 +62,9 @@ class Pane(QWidget):
 
         A pane begins with `Preferences.shows_quote`. A pane without sizes ignores it.
         """
+
+    def set_zone(self, zone: tzinfo | None) -> None:
+        """Write times in `zone`; None: local. A pane without times ignores it."""
 
     def mark_price(self, price: int | None) -> None:
         """Mark the price that is pointed at in another pane, or (None) none any more."""

@@ -36,12 +36,15 @@ class StateBadge(QWidget):
         super().__init__(parent)
         self._theme = theme
         self._badge = Badge(FeedState.SYNCING, None, FeedState.SYNCING.value, "")
+        self._moment = ""
         self._numbers = NumberMetrics(number_font(self.font()))
         self.setAccessibleName(self._badge.state.value)
 
     @property
     def text(self) -> str:
         """The words on the badge."""
+        if self._badge.state is FeedState.REPLAY and self._moment:
+            return f"{self._badge.text} · {self._moment}"
         return _FIRST_CONNECTION if _is_first(self._badge) else self._badge.text
 
     def set_theme(self, theme: Theme) -> None:
@@ -60,6 +63,14 @@ class StateBadge(QWidget):
         if self.sizeHint() != before:
             self.updateGeometry()
         self.update()
+
+    def set_moment(self, moment: str) -> None:
+        """Show the time of a replay; empty: there is none."""
+        if moment != self._moment:
+            before, self._moment = self.sizeHint(), moment
+            if self.sizeHint() != before:
+                self.updateGeometry()
+            self.update()
 
     def sizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
         """Return room for the state with any usual age: a longer age must not move the badge."""
@@ -102,7 +113,7 @@ class StateBadge(QWidget):
         return {
             FeedState.SYNCED: theme.good,
             FeedState.SYNCING: theme.focus,
-            FeedState.REPLAY: theme.focus,
+            FeedState.REPLAY: theme.replay,
             FeedState.STALE: theme.caution,
             FeedState.RECONNECTING: theme.trouble,
             FeedState.DATABASE_AWAY: theme.trouble,
@@ -118,6 +129,8 @@ def _is_first(badge: Badge) -> bool:
 
 def _words(badge: Badge) -> str:
     """Return the state in the badge's words."""
+    if badge.state is FeedState.REPLAY:
+        return badge.text
     return _FIRST_CONNECTION if _is_first(badge) else badge.state.value
 
 

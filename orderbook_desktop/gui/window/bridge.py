@@ -14,6 +14,7 @@ from PySide6.QtGui import QScreen
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.desk import Desk, without_told_detail, without_told_problem
 from orderbook_desktop.core.recording_status import RecordingStatus
+from orderbook_desktop.core.replay_status import ReplayStatus
 from orderbook_desktop.core.sources import BookLook, BookSource
 from orderbook_desktop.core.status import Badge, FeedState, FeedStatus, SourceKind, badge_for
 from orderbook_desktop.core.symbols import SymbolInfo
@@ -67,6 +68,7 @@ class DeskBridge(QObject):
         desk_changed(): symbols, recents, switches or notices may have changed.
         badge_changed(Badge): the badge's state or age text changed (about 10 times a second).
         recording_changed(RecordingStatus): the counters or the switch of the recording changed.
+        replay_changed(ReplayStatus | None): the replay's clock or its state changed; None: live.
         rate_changed(int): revisions of the book per second, emitted about once a second.
     """
 
@@ -75,6 +77,7 @@ class DeskBridge(QObject):
     desk_changed = Signal()
     badge_changed = Signal(Badge)
     recording_changed = Signal(RecordingStatus)
+    replay_changed = Signal(object)
     rate_changed = Signal(int)
 
     def __init__(
@@ -99,6 +102,7 @@ class DeskBridge(QObject):
         self._problem = ""
         self._badge: Badge | None = None
         self._recording: RecordingStatus | None = None
+        self._replay: ReplayStatus | None = None
         self._slow_at_ns = 0
         self._rate_since_ns = 0
         self._rate_of: Book | None = None
@@ -174,6 +178,10 @@ class DeskBridge(QObject):
         look = source.look()
         if look.status.detail:
             look = replace(look, status=without_told_detail(look.status, self._desk.notices))
+        if look.replay != self._replay:
+            # Before the frame, whose time it tells.
+            self._replay = look.replay
+            self.replay_changed.emit(look.replay)
         self._look_at_book(source, look)
         if not 0 <= now_ns - self._slow_at_ns < _SLOW_NS:
             self._slow_at_ns = now_ns

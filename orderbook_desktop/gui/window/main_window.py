@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC
 from functools import partial
 from typing import Final
 
@@ -108,6 +109,7 @@ class MainWindow(QMainWindow):
         self.addActions(self.menus.everywhere)
         self._describer = QTimer(self, interval=_DESCRIBE_MS)
         self._lay_out()
+        self._take_zone()
         self._connect()
         self._restore()
         if storage is not None and not preferences.welcomed:
@@ -266,6 +268,7 @@ class MainWindow(QMainWindow):
         yield Command(menus.FINER, bar.grouping_box.finer)
         yield Command(menus.COARSER, bar.grouping_box.coarser)
         yield Switch(menus.QUOTE_UNITS, self._show_in_quote, self._preferences.shows_quote)
+        yield Switch(menus.UTC, self._show_utc, self._preferences.shows_utc)
         if bar.browser_control is not None:
             yield Command(menus.SHOW_BROWSERS, bar.browser_control.open_panel)
         for appearance, action in menus.APPEARANCES.items():
@@ -281,6 +284,7 @@ class MainWindow(QMainWindow):
         yield Switch(menus.RECORD, bar.set_recording)
         yield Switch(menus.KEEP, bar.keep_recording)
         yield Switch(menus.HERE_TOO, bar.record_here)
+        yield Switch(menus.REPLAY, self._switch_replay)
         yield Command(menus.MANAGE, self.dialogs.manage_recordings)
         yield Command(menus.SHOW_GAPS, self._show_gaps)
         yield from self.replay.commands()
@@ -386,6 +390,15 @@ class MainWindow(QMainWindow):
         # The change takes a while, in which the menu shows the market that is still there.
         self.menus.show_desk(self._desk)
 
+    def _switch_replay(self, wanted: bool) -> None:
+        if wanted:
+            self._desk.start_replay()
+        else:
+            self._desk.leave_replay()
+        self.bridge.look()
+        # It takes a moment until the recording is open.
+        self.menus.show_desk(self._desk)
+
     def _dismiss(self, key: str) -> None:
         self._desk.dismiss(key)
         self.bridge.look()
@@ -400,6 +413,17 @@ class MainWindow(QMainWindow):
         self._preferences.shows_quote = wanted
         for pane in self.panes:
             pane.set_quote_units(wanted)
+
+    def _show_utc(self, wanted: bool) -> None:
+        self._preferences.shows_utc = wanted
+        self._take_zone()
+
+    def _take_zone(self) -> None:
+        """Write times in the zone that the person wants."""
+        zone = UTC if self._preferences.shows_utc else None
+        self.status_line.set_zone(zone)
+        for pane in self.panes:
+            pane.set_zone(zone)
 
     def _set_appearance(self, appearance: Appearance) -> None:
         self._preferences.appearance = appearance

@@ -29,6 +29,10 @@ QUOTE_UNITS: Final = Action(
     "sizes, totals and the chart in the quote asset, and back",
     ("U",),
 )
+UTC: Final = Action("Times in U&TC", "times in UTC, and back to local time", ("Ctrl+U",))
+REPLAY: Final = Action(
+    "&Replay", "go back into the recording, and return to live", ("Ctrl+Shift+P",), everywhere=True
+)
 SHOW_BROWSERS: Final = Action(
     "&Browser view…", "the browser view: switch, address, QR code, viewers", ("Ctrl+B",)
 )
@@ -94,14 +98,14 @@ class Menus:
         self._made: dict[Action, QAction] = {}
         self._add_menu("&File", (FIND_SYMBOL,), (DEMO,), (QUIT,))
         shown = [entry.action for entry in of_panes]
-        view = self._add_menu("&View", (FINER, COARSER, QUOTE_UNITS), shown, (SHOW_BROWSERS,))
+        view = self._add_menu("&View", (FINER, COARSER, QUOTE_UNITS, UTC), shown, (SHOW_BROWSERS,))
         view.addSeparator()
         self._fill_exclusive(view.addMenu("&Appearance"), APPEARANCES.values())
         self._fill_exclusive(view.addMenu("&Text size"), TEXT_SIZES.values())
         self._fill(view, (FULL_SCREEN, LEAVE_FULL_SCREEN))
         self._fill_exclusive(self._add_menu("&Source"), SOURCES.values())
         self._add_menu("&Recording", (RECORD, KEEP, HERE_TOO, MANAGE, SHOW_GAPS, SHOW_SPACE))
-        self._add_replay_menu(self._add_menu("Re&play"))
+        self._add_replay_menu(self._add_menu("Re&play", (REPLAY,)))
         self._add_menu("&Help", (SHOW_WELCOME, SHOW_KEYS, SHOW_ABOUT))
 
     @property
@@ -120,7 +124,7 @@ class Menus:
         return [action for action in self._made if action.keys]
 
     def show_desk(self, desk: Desk) -> None:
-        """Check the actions that are on: the source, the switches of recording, and the demo."""
+        """Check the actions that are on: source, switches of recording, demo and replay."""
         symbol = desk.live_symbol.symbol
         is_kept = any(
             recording.symbol == symbol and recording.kept and recording.wanted
@@ -130,6 +134,7 @@ class Menus:
         for action, is_on in (
             *((SOURCES[desk.source_kind], True), (RECORD, is_recording), (KEEP, is_kept)),
             *((HERE_TOO, symbol in desk.here_too), (DEMO, desk.demo)),
+            (REPLAY, desk.replay is not None),
         ):
             self._made[action].setChecked(is_on)
 
@@ -152,6 +157,7 @@ class Menus:
             self._made[replay_control.SKIP_GAPS].setChecked(status.skips_gaps)
 
     def _add_replay_menu(self, menu: QMenu) -> None:
+        menu.addSeparator()
         for entry in replay_control.MENU:
             if entry is None:
                 menu.addSeparator()

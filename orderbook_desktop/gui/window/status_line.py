@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import tzinfo
 from typing import Final
 
 from PySide6.QtCore import QEvent, QSize, Qt, QTimer, Signal
@@ -68,6 +69,8 @@ class StatusLine(QWidget):
         self._labels: dict[str, QLabel | QPushButton] = {
             name: self.gaps_button if name == "gaps" else QLabel(self) for name in _FIELDS
         }
+        self._zone: tzinfo | None = None
+        self._event_ms = 0
         self._frame: BookFrame | None = None
         # What the last frame was of.
         self._kind: object = None
@@ -123,6 +126,11 @@ class StatusLine(QWidget):
         if is_other or not self._pause.isActive():
             self._show_latest()
 
+    def set_zone(self, zone: tzinfo | None) -> None:
+        """Write times in `zone`; None: local."""
+        self._zone = zone
+        self._show_time()
+
     def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802 (Qt's name)
         """Wait for no further frame."""
         super().hideEvent(event)
@@ -134,8 +142,13 @@ class StatusLine(QWidget):
             return
         self._pause.start()
         self._set("update id", f"Update {frame.update_id}" if frame.update_id else "")
-        self._set("time", time_of_day_text(frame.event_ms) if frame.event_ms else "")
+        self._event_ms = frame.event_ms
+        self._show_time()
         self.show_status(frame.status)
+
+    def _show_time(self) -> None:
+        ms = self._event_ms
+        self._set("time", time_of_day_text(ms, self._zone) if ms else "")
 
     def show_status(self, status: FeedStatus) -> None:
         """Show which source serves the book."""

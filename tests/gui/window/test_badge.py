@@ -9,6 +9,7 @@ from orderbook_desktop.core.status import Badge, FeedState, FeedStatus, SourceKi
 from orderbook_desktop.gui.theme import DARK
 from orderbook_desktop.gui.window.badge import StateBadge
 from tests.gui.fake_desk import NOW_NS
+from tests.gui.pixels import colours_of
 
 GREY = QImage.Format.Format_Grayscale8
 
@@ -39,9 +40,25 @@ def test_each_state_has_a_shape_of_its_own(badge: StateBadge) -> None:
 def test_says_state_age_and_reason(badge: StateBadge, state: FeedState) -> None:
     status = FeedStatus(state, SourceKind.DIRECT, NOW_NS, "The reason why.")
     badge.set_badge(badge_for(status, NOW_NS + 300_000_000))
-    assert badge.text == f"{state.value} · 0.3 s"
+    said = "REPLAY" if state is FeedState.REPLAY else f"{state.value} · 0.3 s"
+    assert badge.text == said
     assert badge.toolTip() == "The reason why."
-    assert badge.accessibleName() == f"Feed state: {state.value}"
+    assert badge.accessibleName() == f"Feed state: {said.partition(' · ')[0]}"
+
+
+def test_a_replay_says_its_time_in_a_colour_of_its_own(badge: StateBadge) -> None:
+    badge.set_moment("14:05:30.250 UTC")
+    badge.set_badge(badge_for(FeedStatus(FeedState.SYNCED, SourceKind.MONGO), NOW_NS))
+    assert badge.text == "synced"
+    assert DARK.replay.rgb() not in colours_of(badge.grab().toImage())
+    badge.set_badge(badge_for(FeedStatus(FeedState.REPLAY, SourceKind.MONGO), NOW_NS))
+    assert badge.text == "REPLAY · 14:05:30.250 UTC"
+    assert DARK.replay.rgb() in colours_of(badge.grab().toImage())
+    width = badge.sizeHint().width()
+    badge.set_moment("23:59:59.999 UTC")
+    assert badge.sizeHint().width() == width
+    badge.set_moment("")
+    assert badge.text == "REPLAY"
 
 
 def test_until_the_first_book_the_state_is_connecting(badge: StateBadge) -> None:

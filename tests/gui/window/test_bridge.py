@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 from orderbook_desktop.core.recording_status import RecordingCounts, RecordingStatus
+from orderbook_desktop.core.replay import ReplayStatus
 from orderbook_desktop.core.status import Badge, FeedState, SourceKind
 from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.core.tape import Direction
@@ -18,6 +19,7 @@ from orderbook_desktop.gui.panes.book_frame import BookFrame
 from orderbook_desktop.gui.window.bridge import DeskBridge
 from tests.core.trades_made import made_tape, made_trade
 from tests.gui.fake_desk import NOW_NS, FakeDesk, FakeSource, TurningSource
+from tests.gui.fake_replay import FakeReplay
 
 T = TypeVar("T")
 
@@ -40,6 +42,7 @@ class Emitted:
         self.badges: list[Badge] = []
         self.recordings: list[RecordingStatus] = []
         self.rates: list[int] = []
+        self.replays: list[ReplayStatus | None] = []
         self.desks = 0
         bridge.symbol_changed.connect(lambda value: self._note("symbol", self.symbols, value))
         bridge.frame_changed.connect(lambda value: self._note("frame", self.frames, value))
@@ -48,6 +51,7 @@ class Emitted:
             lambda value: self._note("recording", self.recordings, value)
         )
         bridge.rate_changed.connect(lambda value: self._note("rate", self.rates, value))
+        bridge.replay_changed.connect(lambda value: self._note("replay", self.replays, value))
         bridge.desk_changed.connect(self._count_desk)
 
     def _note(self, name: str, values: list[T], value: T) -> None:
@@ -370,3 +374,21 @@ def test_a_stopped_bridge_is_woken_by_nothing(timed: _Timed, desk: FakeDesk) -> 
     desk.tell_changed()
     QTest.qWait(50)
     assert len(timed.emitted.frames) == 1
+
+
+def test_a_moment_of_a_replay_is_told_before_its_frame_and_the_end_too(
+    bridge: DeskBridge, emitted: Emitted, desk: FakeDesk
+) -> None:
+    bridge.look()
+    replay = FakeReplay()
+    desk.play(replay, replay.source)
+    emitted.order.clear()
+    bridge.look()
+    assert emitted.order[:3] == ["desk", "replay", "frame"]
+    bridge.look()
+    replay.status = replace(replay.status, at_ns=replay.status.at_ns + 1)
+    bridge.look()
+    desk.leave_replay()
+    bridge.look()
+    times = [None if one is None else one.at_ns for one in emitted.replays]
+    assert times == [replay.status.at_ns - 1, replay.status.at_ns, None]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 from msgspec.structs import replace
 from PySide6.QtCore import QEvent, QPoint, Qt, QTimer
@@ -17,8 +19,10 @@ from orderbook_desktop.gui.panes.ladder.widget import DepthLadder
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.theme import DARK, Appearance
 from orderbook_desktop.gui.window.main_window import MainWindow
+from orderbook_desktop.gui.window.menus import REPLAY
 from tests.gui.conftest import OpenWindow
 from tests.gui.fake_desk import BTC, NOW_NS, FakeDesk, FakeSource, MovingMarket
+from tests.gui.fake_replay import FakeReplay
 from tests.gui.pane_of import chart_of, ladder_of
 from tests.gui.pixels import colours_of
 
@@ -103,7 +107,8 @@ def test_a_book_that_was_never_known_is_a_sentence(
 ) -> None:
     desk.source.be_unknown(state, "The reason.")
     window.bridge.look()
-    assert window.top_bar.badge.text.startswith(state.value) or state is FeedState.RECONNECTING
+    text = window.top_bar.badge.text.lower()
+    assert text.startswith(state.value) or state is FeedState.RECONNECTING
     assert fills_of(window) == set()
     assert ladder_of(window).summary().endswith("The reason.")
     assert not window.veil.isVisible()
@@ -234,6 +239,40 @@ def test_one_key_shows_sizes_totals_and_chart_in_the_quote_asset(
         headings = ladder_of(window).headings
         assert all(headings[column].endswith(asset) for column in (Column.SIZE, Column.TOTAL))
         assert preferences.shows_quote is in_quote
+
+
+def test_one_key_shows_times_in_utc(
+    window: MainWindow, desk: FakeDesk, preferences: Preferences, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "XXX-5")
+    time.tzset()
+    try:
+        MovingMarket(BTC, desk.source)
+        window.bridge.look()
+        for zone, hour, in_utc in (("UTC", "06", True), ("XXX", "11", False)):
+            QTest.keyClick(window, Qt.Key.Key_U, CONTROL)
+            assert window.status_line.text("time") == f"{hour}:53:20.000 {zone}"
+            assert preferences.shows_utc is in_utc
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_one_key_goes_back_into_the_recording_and_returns(
+    window: MainWindow, desk: FakeDesk
+) -> None:
+    replay = FakeReplay()
+    shown = next(one for one in window.menus.actions if one.text() == REPLAY.text)
+    QTest.keyClick(window, Qt.Key.Key_P, CONTROL | Qt.KeyboardModifier.ShiftModifier)
+    assert desk.commands == [("start_replay", (None, None, None))]
+    # The recording is not open yet.
+    assert not shown.isChecked()
+    desk.play(replay, replay.source)
+    window.bridge.look()
+    assert shown.isChecked()
+    QTest.keyClick(window, Qt.Key.Key_P, CONTROL | Qt.KeyboardModifier.ShiftModifier)
+    assert desk.commands[1:] == [("leave_replay", None)]
+    assert not shown.isChecked()
 
 
 def test_the_demo_begins_anew(window: MainWindow, desk: FakeDesk) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import tzinfo
 from typing import Final, NamedTuple
 
 from orderbook_desktop.core.desk import TradePage, TradePages
@@ -48,6 +49,7 @@ class LadderVolume:
     def __init__(self, period: Period, *, in_quote: bool) -> None:
         self.pages: TradePages | None = None
         self.in_quote = in_quote
+        self.zone: tzinfo | None = None
         self._period = period
         self._frame: BookFrame | None = None
         # By market, when it was first seen, and when all was cleared last.
@@ -168,8 +170,9 @@ class LadderVolume:
         from_ms, now_ms = self._from_ms, _now_ms(self._frame) if self._frame is not None else 0
         if not self._is_known_back:
             from_ms = self._known_from_ms
-        day = date_text(from_ms)
-        return f"since {clock_text(from_ms)}" + ("" if day == date_text(now_ms) else f", {day}")
+        day = date_text(from_ms, self.zone)
+        is_today = day == date_text(now_ms, self.zone)
+        return f"since {clock_text(from_ms, self.zone)}" + ("" if is_today else f", {day}")
 
     @property
     def _is_known_back(self) -> bool:

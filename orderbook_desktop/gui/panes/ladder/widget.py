@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import tzinfo
 from typing import Final
 
 from PySide6.QtCore import QEvent, QPoint, QPointF, QRect, QSize, Qt, QTimer
@@ -195,6 +196,10 @@ class DepthLadder(Pane):
     def set_pages(self, pages: TradePages | None) -> None:
         """Count older trades from `pages`, too."""
         self.model.volume.pages = pages
+
+    def set_zone(self, zone: tzinfo | None) -> None:
+        """Write since when the volume counts in `zone`; None: local."""
+        self.model.volume.zone = zone
 
     def count_volume_of(self, period: Period) -> None:
         """Show the traded volume of `period`, and remember that."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import tzinfo
 from typing import Final, NamedTuple
 
 from orderbook_desktop.core.desk import TradePage, TradePages
@@ -68,6 +69,7 @@ class TapeModel:
         self.pages: TradePages | None = None
         self.in_quote = in_quote
         self.large_times = large_times
+        self.zone: tzinfo | None = None
         self.size = SizeFilter()
         self.picked: int | None = None
         self.presets: list[str] = []
@@ -200,7 +202,9 @@ class TapeModel:
         symbol, text = self.frame.symbol, self.frame.format
         return TapeScene(
             rows,
-            TapeFormat(text, symbol, in_quote=self.in_quote, cost_places=self._cost_places),
+            TapeFormat(
+                text, symbol, in_quote=self.in_quote, cost_places=self._cost_places, zone=self.zone
+            ),
             self._large_from(),
             self.picked,
             self._end_text(rows, lines),
@@ -245,7 +249,7 @@ class TapeModel:
         """Return all that is known of a row, exact."""
         if self.frame is None:
             return ""
-        text = TapeFormat(self.frame.format, self.frame.symbol).describe(row)
+        text = TapeFormat(self.frame.format, self.frame.symbol, zone=self.zone).describe(row)
         large, usual = self._large_from(), self._usual[1]
         if usual and large and isinstance(row, Sweep) and row.quantity >= large:
             text += f"\n{row.quantity // usual:,} times the usual size"
@@ -346,7 +350,7 @@ class TapeModel:
             return ""
         newer = self._live.newest_id - (rows[0].last_id if rows else reading.newest_id)
         count = counted(newer, "newer trade") if newer > 0 else ""
-        date = date_text(rows[0].last_ms) if rows else ""
+        date = date_text(rows[0].last_ms, self.zone) if rows else ""
         return ", ".join(filter(None, (count, date)))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import tzinfo
 from itertools import pairwise
 from typing import Final
 
@@ -175,6 +176,11 @@ class TimeAndSales(Pane):
     def set_quote_units(self, wanted: bool) -> None:
         """Show sizes in the quote asset, or in the base asset."""
         self.model.in_quote = wanted
+        self.update()
+
+    def set_zone(self, zone: tzinfo | None) -> None:
+        """Write times in `zone`; None: local."""
+        self.model.zone = zone
         self.update()
 
     def begin_anew(self) -> None:
