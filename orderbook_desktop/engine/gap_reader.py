@@ -18,7 +18,7 @@ from orderbook_desktop.storage.failures import is_driver_failure
 from orderbook_desktop.storage.reading.healed_gaps import healed_gaps
 from orderbook_desktop.storage.reading.recording import Recording, read_timeline
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.recording_store import store_of
+from orderbook_desktop.storage.store.database_store import store_of
 from orderbook_desktop.system.attempts import Repeats
 
 _log = logging.getLogger(__name__)

@@ -24,7 +24,7 @@ from orderbook_desktop.app.settings import BadSetting
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.exchange.local.synthetic import write_capture
 from orderbook_desktop.storage.reading.recording import NotCovered
-from orderbook_desktop.storage.store.recording_store import DatabaseStore
+from orderbook_desktop.storage.store.database_store import DatabaseStore
 from tests.app.command import run_command
 from tests.app.commands.test_export_and_import import true_books
 from tests.core.archive.test_rows import rebuilt

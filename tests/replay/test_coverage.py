@@ -13,7 +13,7 @@ from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.replay.coverage import CoverageReader, read_coverage
 from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.recording_store import DatabaseStore
+from orderbook_desktop.storage.store.database_store import DatabaseStore
 from tests.storage.made_trades import sent
 from tests.storage.packed_fixtures import opened, packed
 from tests.storage.recording_fixtures import Tape

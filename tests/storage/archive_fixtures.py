@@ -16,8 +16,8 @@ from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.store.bookless import BooklessRuns
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.database_store import DatabaseStore
 from orderbook_desktop.storage.store.event_documents import event_of
-from orderbook_desktop.storage.store.recording_store import DatabaseStore
 from tests.storage.recording_fixtures import PATIENT, HandFeed, Tape, all_of, running, segments_of
 
 AT_ONCE = ArchiveTimes(loose_after_s=0.0)

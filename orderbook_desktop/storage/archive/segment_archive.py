@@ -40,10 +40,10 @@ from orderbook_desktop.storage.store.bookless import BooklessRun, BooklessRuns
 from orderbook_desktop.storage.store.checkpoints import Checkpoints, book_key
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.database_store import DatabaseStore
 from orderbook_desktop.storage.store.leases import ArchiveLease, HeldSegment
 from orderbook_desktop.storage.store.packing import DamagedDocument, proven_chunk
 from orderbook_desktop.storage.store.raw_events import RawEvents, own_events
-from orderbook_desktop.storage.store.recording_store import DatabaseStore
 from orderbook_desktop.storage.store.segments import read_segment
 
 _log = logging.getLogger(__name__)

@@ -33,12 +33,13 @@ from orderbook_desktop.storage.reading.segment_reader import MissingEvents
 from orderbook_desktop.storage.store.bookless import BooklessRun
 from orderbook_desktop.storage.store.checkpoints import book_key
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.database_store import store_of
 from orderbook_desktop.storage.store.import_journal import ImportedSegment
 from orderbook_desktop.storage.store.packed_store import PackedRecords
 from orderbook_desktop.storage.store.packing import PackedChunk, proven_loose
 from orderbook_desktop.storage.store.raw_events import own_events
 from orderbook_desktop.storage.store.recorder_states import RecorderState, recorder_states
-from orderbook_desktop.storage.store.recording_store import ProvableStore, store_of
+from orderbook_desktop.storage.store.recording_store import ProvableStore
 from orderbook_desktop.storage.store.segment_documents import (
     StoredIds,
     StoredSegment,

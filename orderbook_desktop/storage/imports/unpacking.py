@@ -31,6 +31,7 @@ from orderbook_desktop.storage.store.bookless import BooklessRun
 from orderbook_desktop.storage.store.checkpoints import Checkpoints, book_key
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.database_store import DatabaseStore
 from orderbook_desktop.storage.store.import_journal import (
     ImportedSegment,
     ImportJournal,
@@ -39,7 +40,6 @@ from orderbook_desktop.storage.store.import_journal import (
 from orderbook_desktop.storage.store.packed_store import PackedStore
 from orderbook_desktop.storage.store.packing import PackedChunk, proven_loose
 from orderbook_desktop.storage.store.raw_events import RawEvents
-from orderbook_desktop.storage.store.recording_store import DatabaseStore
 from orderbook_desktop.storage.store.segment_documents import (
     StoredIds,
     StoredSegment,

@@ -29,10 +29,10 @@ from orderbook_desktop.storage.failures import Activity, driver_reason
 from orderbook_desktop.storage.reading.joined_answers import JoinedAnswers
 from orderbook_desktop.storage.store.checkpoints import newest_running
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.database_store import DatabaseStore
 from orderbook_desktop.storage.store.new_events import NewEvents, watch_events
 from orderbook_desktop.storage.store.packing import DamagedDocument
 from orderbook_desktop.storage.store.raw_events import RawEvents
-from orderbook_desktop.storage.store.recording_store import DatabaseStore
 from orderbook_desktop.system.bounded_queue import BoundedQueue
 from orderbook_desktop.system.tasks import end_tasks
 

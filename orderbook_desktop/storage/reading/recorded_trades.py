@@ -12,7 +12,8 @@ from orderbook_desktop.core.event_times import US_A_MS
 from orderbook_desktop.core.trade_coverage import TradeGap, covered, gaps_between
 from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.recording_store import RecordingStore, store_of
+from orderbook_desktop.storage.store.database_store import store_of
+from orderbook_desktop.storage.store.recording_store import RecordingStore
 
 # The exchange's clock steps back by less: a trade of so much later ends a reading.
 _STEPS_BACK_US: Final = 60_000 * US_A_MS

@@ -30,7 +30,8 @@ from orderbook_desktop.storage.reading.segment_reader import (
     read_bookless,
 )
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.recording_store import RecordingStore, store_of
+from orderbook_desktop.storage.store.database_store import store_of
+from orderbook_desktop.storage.store.recording_store import RecordingStore
 from orderbook_desktop.storage.store.segment_documents import StoredSegment
 
 _log = logging.getLogger(__name__)

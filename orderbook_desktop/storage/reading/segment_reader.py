@@ -32,13 +32,13 @@ from orderbook_desktop.storage.reading.joined_answers import JoinedAnswers
 from orderbook_desktop.storage.store.bookless import BooklessRun
 from orderbook_desktop.storage.store.checkpoints import book_key
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.database_store import store_of
 from orderbook_desktop.storage.store.raw_events import own_events
 from orderbook_desktop.storage.store.recording_store import (
     ChunkSpan,
     RecordingStore,
     SegmentStore,
     StoredChunk,
-    store_of,
 )
 from orderbook_desktop.storage.store.segment_documents import StoredSegment
 from orderbook_desktop.system.tasks import in_thread_if_long

@@ -20,8 +20,9 @@ from orderbook_desktop.core.trade_coverage import (
 from orderbook_desktop.storage.reading.healed_gaps import healed_gaps
 from orderbook_desktop.storage.reading.recording import count_repeated, read_timeline
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.database_store import store_of
 from orderbook_desktop.storage.store.recorder_states import RecorderState, recorder_states
-from orderbook_desktop.storage.store.recording_store import RecordingStore, store_of
+from orderbook_desktop.storage.store.recording_store import RecordingStore
 from orderbook_desktop.storage.store.segment_documents import StoredSegment
 from orderbook_desktop.storage.store.trade_sizes import TradeSize, trade_size
 from orderbook_desktop.storage.store.trade_store import TradeStore

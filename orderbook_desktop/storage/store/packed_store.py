@@ -34,6 +34,7 @@ from orderbook_desktop.storage.store.checkpoints import (
     stored_book,
 )
 from orderbook_desktop.storage.store.chunks import chunk_in_segment
+from orderbook_desktop.storage.store.database_store import chunk_in
 from orderbook_desktop.storage.store.import_journal import ImportedSegment, archived_document
 from orderbook_desktop.storage.store.packed_trades import (
     PackedTrades,
@@ -42,12 +43,7 @@ from orderbook_desktop.storage.store.packed_trades import (
 )
 from orderbook_desktop.storage.store.packing import DamagedDocument, PackedChunk
 from orderbook_desktop.storage.store.raw_events import IdRange, RawEvent
-from orderbook_desktop.storage.store.recording_store import (
-    ChunkSpan,
-    StoredChunk,
-    Stray,
-    chunk_in,
-)
+from orderbook_desktop.storage.store.recording_store import ChunkSpan, StoredChunk, Stray
 from orderbook_desktop.storage.store.schema import Document
 from orderbook_desktop.storage.store.sealing import canonical_bytes
 from orderbook_desktop.storage.store.segment_documents import StoredSegment, stored_segment

@@ -13,11 +13,7 @@ from orderbook_desktop.storage.reading.ahead import Portions
 from orderbook_desktop.storage.store.bookless import BooklessRun
 from orderbook_desktop.storage.store.checkpoints import StoredBook
 from orderbook_desktop.storage.store.raw_events import IdRange
-from orderbook_desktop.storage.store.recording_store import (
-    ChunkSpan,
-    ProvableStore,
-    StoredChunk,
-)
+from orderbook_desktop.storage.store.recording_store import ChunkSpan, ProvableStore, StoredChunk
 from orderbook_desktop.storage.store.segment_documents import StoredSegment
 from orderbook_desktop.storage.store.witnesses import StoredWitness
 

@@ -25,6 +25,7 @@ from orderbook_desktop.storage.reading.ahead import Portions, WaitingLoose
 from orderbook_desktop.storage.reading.recording import count_repeated, read_timeline
 from orderbook_desktop.storage.store.bookless import BooklessRun
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.database_store import store_of
 from orderbook_desktop.storage.store.raw_events import RawEvent
 from orderbook_desktop.storage.store.recorder_states import RecorderState
 from orderbook_desktop.storage.store.recording_store import (
@@ -32,7 +33,6 @@ from orderbook_desktop.storage.store.recording_store import (
     ProvableStore,
     StoredChunk,
     Stray,
-    store_of,
 )
 from orderbook_desktop.storage.store.segment_documents import StoredSegment
 from orderbook_desktop.storage.store.unclaimed_events import Claim

@@ -19,9 +19,9 @@ from orderbook_desktop.core.witness import Witness
 from orderbook_desktop.storage.reading import ahead
 from orderbook_desktop.storage.store import checkpoints
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.database_store import DatabaseStore
 from orderbook_desktop.storage.store.patient_database import PatientDatabase
 from orderbook_desktop.storage.store.raw_events import RawEvents
-from orderbook_desktop.storage.store.recording_store import DatabaseStore
 from orderbook_desktop.storage.store.sealing import sealed
 from orderbook_desktop.storage.store.witnesses import Witnesses
 from orderbook_desktop.storage.verification.read_ahead import ReadAhead
