@@ -167,6 +167,30 @@ def merge_levels(
     )
 
 
+def least_standing(
+    numbers: Int64Array, begins: Int64Array, ends: Int64Array, count: int, none: int
+) -> Int64Array:
+    """Return at each of `count` moments the least of the `numbers` that stand, or `none`.
+
+    `numbers[i]` stands from the moment `begins[i]` until before `ends[i]`. Each such range is the
+    union of two ranges whose length is a power of two. Row r of the table has the least number of
+    each range of length 2^r, by its begin. From the longest ranges down, each row is carried into
+    the row of half its length.
+    """
+    exponents = np.frexp((ends - begins).astype(np.float64))[1] - 1
+    rows = int(exponents.max(initial=0)) + 1
+    table = np.full((rows, count), none, dtype=np.int64)
+    np.minimum.at(table, (exponents, begins), numbers)
+    np.minimum.at(table, (exponents, ends - (1 << exponents)), numbers)
+    for row in range(rows - 1, 0, -1):
+        half = 1 << (row - 1)
+        below, above = table[row - 1], table[row]
+        np.minimum(below, above, out=below)
+        np.minimum(below[half:], above[:-half], out=below[half:])
+    least: Int64Array = table[0]
+    return least
+
+
 def _woven(
     old: npt.NDArray[np.bool_], kept: Int64Array, slots: npt.NDArray[np.intp], added: Int64Array
 ) -> Int64Array:

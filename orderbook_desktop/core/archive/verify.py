@@ -14,7 +14,7 @@ from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.event_times import EARLIEST_MS, all_in_ms
 from orderbook_desktop.core.events import WIDEST_EVENT, DepthDiff
 from orderbook_desktop.core.horizon import Horizon
-from orderbook_desktop.core.levels import Int64Array
+from orderbook_desktop.core.levels import Int64Array, least_standing
 from orderbook_desktop.core.units import MAX_EXPONENT
 
 
@@ -109,7 +109,7 @@ def best_offers(chunk: DecodedChunk) -> tuple[Int64Array, Int64Array]:
     prices = np.append(prices_of(lanes.keys, chunk.header.price_step), -1)
     # Lanes lie best first on either side.
     bids, asks = (
-        prices[_least_standing(numbers[side], begins[side], until[side], count, len(lanes.keys))]
+        prices[least_standing(numbers[side], begins[side], until[side], count, len(lanes.keys))]
         for side in (standing & ~is_ask, standing & is_ask)
     )
     return bids, asks
@@ -120,30 +120,6 @@ def first_crossing(chunk: DecodedChunk) -> int | None:
     bids, asks = best_offers(chunk)
     crossed = (bids >= asks) & (bids >= 0) & (asks >= 0)
     return int(crossed.argmax()) if crossed.any() else None
-
-
-def _least_standing(
-    numbers: Int64Array, begins: Int64Array, ends: Int64Array, count: int, none: int
-) -> Int64Array:
-    """Return at each of `count` events the least of the `numbers` that stand, or `none`.
-
-    `numbers[i]` stands from event `begins[i]` until before `ends[i]`. Each such range is the union
-    of two ranges whose length is a power of two. Row r of the table has the least number of each
-    range of length 2^r, by its begin. From the longest ranges down, each row is carried into the
-    row of half its length.
-    """
-    exponents = np.frexp((ends - begins).astype(np.float64))[1] - 1
-    rows = int(exponents.max(initial=0)) + 1
-    table = np.full((rows, count), none, dtype=np.int64)
-    np.minimum.at(table, (exponents, begins), numbers)
-    np.minimum.at(table, (exponents, ends - (1 << exponents)), numbers)
-    for row in range(rows - 1, 0, -1):
-        half = 1 << (row - 1)
-        below, above = table[row - 1], table[row]
-        np.minimum(below, above, out=below)
-        np.minimum(below[half:], above[:-half], out=below[half:])
-    least: Int64Array = table[0]
-    return least
 
 
 def _header_faults(chunk: DecodedChunk) -> Iterator[ChunkFault]:

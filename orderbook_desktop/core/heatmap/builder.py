@@ -1,0 +1,380 @@
+"""Builds a heatmap from spans, one after the other, of archived minutes or of live events."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from enum import StrEnum
+from typing import Final
+
+import numpy as np
+from msgspec import Struct
+
+from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.heatmap.bins import (
+    SpanColumns,
+    Statistic,
+    TimeBins,
+    best_prices,
+    columns_of,
+    entries_of,
+    first_columns,
+    integrals,
+    last_sums,
+    maxima,
+)
+from orderbook_desktop.core.heatmap.cells import (
+    NO_ID,
+    NO_PRICE,
+    Columns,
+    Heatmap,
+    known_range,
+)
+from orderbook_desktop.core.heatmap.exact import (
+    ROOM,
+    ExactArray,
+    as_integers,
+    compact,
+    kind_for,
+    largest,
+    product,
+)
+from orderbook_desktop.core.heatmap.spans import BoolArray, LevelSpan
+from orderbook_desktop.core.levels import EMPTY, Int64Array
+from orderbook_desktop.core.units import DEFAULT_EXPONENT, INT64_MAX, Scale
+
+MOST_CELLS: Final = 50_000_000
+"""More cells than these take too much memory: 400 MB for each statistic."""
+
+
+class TooManyCells(KnownError):
+    """A heatmap of `columns` columns would have more than `MOST_CELLS` cells."""
+
+    columns: int
+
+    def __str__(self) -> str:
+        return (
+            f"A heatmap of {self.columns:,} columns of time has more than {MOST_CELLS:,} cells "
+            "here; ask for a shorter time, a longer bin, a wider price step or fewer prices."
+        )
+
+
+class WidePrices(KnownError):
+    """Prices, or a price step, do not fit 64-bit numbers in one unit."""
+
+    def __str__(self) -> str:
+        return (
+            "No 64-bit numbers hold these prices and this price step in one unit; choose a price "
+            "step with fewer decimals."
+        )
+
+
+class Side(StrEnum):
+    """Whose quantities count."""
+
+    BOTH = "both"
+    BIDS = "bids"
+    ASKS = "asks"
+
+
+class PriceSteps(Struct, frozen=True):
+    """Rows of `step`, in units of 10^-`exponent`, from 0 on.
+
+    `rows` are the first row and how many there are; None: as many as there are levels in.
+    """
+
+    step: int
+    exponent: int = DEFAULT_EXPONENT
+    rows: tuple[int, int] | None = None
+
+
+class HeatmapBuilder:
+    """Builds heatmaps of `statistics`, with columns of `bins` and rows of `steps`.
+
+    Spans come in the order of time. They may reach beyond the bins.
+    """
+
+    def __init__(
+        self,
+        bins: TimeBins,
+        steps: PriceSteps,
+        statistics: Collection[Statistic],
+        side: Side = Side.BOTH,
+    ) -> None:
+        self._bins = bins
+        self._steps = steps
+        self._side = side
+        if steps.rows is not None and steps.rows[1] * len(bins) > MOST_CELLS:
+            raise TooManyCells(len(bins))
+        self._rows = _Rows(steps.rows)
+        self._cells = {statistic: _Cells(len(bins), self._rows) for statistic in statistics}
+        self._named: BoolArray = np.zeros((len(self._rows), len(bins)), dtype=np.bool_)
+        self._named_in_run: BoolArray = np.zeros(len(self._rows), dtype=np.bool_)
+        self._columns = _ColumnNumbers(bins)
+        self._tick = 0
+        self._price_exponent = max(DEFAULT_EXPONENT, steps.exponent)
+        # Quantities are whole in the coarsest decimal unit that all of them allow.
+        self._quantity_exponent = 0
+
+    def take(self, span: LevelSpan, *, opens: bool) -> None:
+        """Add a span. If it `opens` a run, what was named before is unknown again.
+
+        Raises `TooManyCells` and `WidePrices`.
+        """
+        if opens:
+            self._named_in_run[:] = False
+        bins = self._bins
+        if span.until_ms < bins.from_ms or span.from_ms >= bins.to_ms:
+            return
+        self._at_exponents(span)
+        span = span.within(bins.from_ms, bins.to_ms)
+        columns = columns_of(span, bins)
+        if columns is None:
+            return
+        self._columns.take(span, columns, self._price_exponent)
+        quantities, bound = self._counted(span)
+        kind = kind_for(bound * max(1, span.until_ms - span.from_ms))
+        rows, of_lanes = self._rows_of(span)
+        entries = entries_of(
+            span, columns, of_lanes, quantities.astype(kind, copy=False), len(rows)
+        )
+        slots = self._slots_for(rows)
+        last = last_sums(entries, columns)
+        for statistic, cells in self._cells.items():
+            if statistic is Statistic.LAST:
+                cells.set(columns, slots, last)
+            elif statistic is Statistic.MAX:
+                cells.raise_to(columns, slots, maxima(entries, columns, last, span.event_ms))
+            else:
+                cells.add(columns, slots, integrals(entries, columns, last))
+        part = slice(columns.first, columns.first + len(columns))
+        self._named[:, part] |= self._named_in_run[:, None]
+        named = np.arange(len(columns)) >= first_columns(entries, columns)[:, None]
+        self._named[slots, part] |= named
+        self._named_in_run[slots] = True
+
+    def heatmap(self, market: str, statistic: Statistic) -> Heatmap:
+        """Return what has been built of `statistic` up to now."""
+        order, numbers = self._rows.in_order()
+        unit = 10 ** (self._price_exponent - self._steps.exponent)
+        step = self._steps.step * unit
+        if len(numbers) and int(numbers[-1]) * step > INT64_MAX:
+            raise WidePrices
+        values = self._cells[statistic].array[order].T
+        return Heatmap(
+            market,
+            statistic,
+            Scale(self._price_exponent, self._quantity_exponent),
+            step,
+            int(np.gcd(self._tick, step)),
+            self._bins.bin_ms,
+            self._bins.to_ms,
+            numbers * step,
+            self._columns.made(),
+            np.ascontiguousarray(compact(values)),
+            np.ascontiguousarray(self._named[order].T),
+        )
+
+    def _at_exponents(self, span: LevelSpan) -> None:
+        """Go over to finer units of price and quantity where `span` needs them."""
+        by = span.scale.price - self._price_exponent
+        if by > 0:
+            self._tick *= 10**by
+            self._columns.rescale(10**by)
+            self._price_exponent = span.scale.price
+        tick = span.tick * 10 ** (self._price_exponent - span.scale.price)
+        self._tick = int(np.gcd(self._tick, tick)) if tick <= INT64_MAX else self._tick
+        exponent = min(self._quantity_exponent, span.scale.quantity)
+        while (span.quantities % 10 ** (span.scale.quantity - exponent)).any():
+            exponent += 1
+        finer = exponent - self._quantity_exponent
+        if finer > 0:
+            for cells in self._cells.values():
+                cells.multiply(10**finer)
+            self._quantity_exponent = exponent
+
+    def _counted(self, span: LevelSpan) -> tuple[ExactArray, float]:
+        """Return the quantities of `span` in our unit, and a bound of any sum of its levels."""
+        by = self._quantity_exponent - span.scale.quantity
+        quantities: ExactArray = span.quantities
+        quantities = product(quantities, 10**by) if by > 0 else quantities // 10**-by
+        if not len(quantities):
+            return quantities, 0.0
+        heads = np.flatnonzero(np.diff(span.lanes, prepend=-1))
+        largest_in_lanes = np.maximum.reduceat(quantities, heads)
+        return quantities, float(largest_in_lanes.astype(np.float64).sum())
+
+    def _rows_of(self, span: LevelSpan) -> tuple[Int64Array, Int64Array]:
+        """Return the numbers of the rows of `span`, ascending, and of each lane which it is in.
+
+        That is the index of its row, -1 for a lane that does not count.
+        """
+        numbers = row_numbers(span.prices, span.scale.price, self._steps)
+        counts = np.ones(len(numbers), dtype=np.bool_)
+        if self._side is not Side.BOTH:
+            counts &= span.asks == (self._side is Side.ASKS)
+        if self._steps.rows is not None:
+            first, count = self._steps.rows
+            counts &= (numbers >= first) & (numbers < first + count)
+        # A lane may be left without an entry.
+        has_entry = np.zeros(len(numbers), dtype=np.bool_)
+        has_entry[span.lanes] = True
+        counts &= has_entry
+        rows, inverse = np.unique(numbers[counts], return_inverse=True)
+        of_lanes = np.full(len(numbers), -1)
+        of_lanes[counts] = inverse
+        return rows, of_lanes
+
+    def _slots_for(self, rows: Int64Array) -> Int64Array:
+        """Return the slots of rows, and make room for new ones."""
+        slots = self._rows.slots(rows)
+        if len(self._rows) * len(self._bins) > MOST_CELLS:
+            raise TooManyCells(len(self._bins))
+        if len(self._rows) > len(self._named):
+            count = max(len(self._rows), len(self._named) * 3 // 2)
+            self._named = _grown(self._named, count)
+            self._named_in_run = _grown(self._named_in_run, count)
+            for cells in self._cells.values():
+                cells.array = _grown(cells.array, count)
+        return slots
+
+
+def row_numbers(prices: Int64Array, exponent: int, steps: PriceSteps) -> Int64Array:
+    """Return the row of each of `prices`, units of 10^-`exponent`. Raises `WidePrices`."""
+    by = exponent - steps.exponent
+    if by >= 0:
+        step = steps.step * 10**by
+        return prices // step if step <= INT64_MAX else np.zeros_like(prices)
+    return finer_prices(prices, 10**-by) // steps.step
+
+
+def finer_prices(prices: Int64Array, factor: int) -> Int64Array:
+    """Return `prices` in a unit that is finer by `factor`. Raises `WidePrices`."""
+    if int(prices.max(initial=0)) * factor > INT64_MAX:
+        raise WidePrices
+    return prices * np.int64(factor)
+
+
+class _Rows:
+    """Which slot of the arrays each row has. Rows of a range have theirs from the beginning."""
+
+    def __init__(self, fixed: tuple[int, int] | None) -> None:
+        self._fixed = fixed
+        self._numbers, self._slots = EMPTY, EMPTY
+        if fixed is not None:
+            self._numbers, self._slots = fixed[0] + np.arange(fixed[1]), np.arange(fixed[1])
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def slots(self, rows: Int64Array) -> Int64Array:
+        """Return the slots of `rows`, ascending and unique; new ones get the next slots."""
+        if self._fixed is not None:
+            return rows - self._fixed[0]
+        at = self._numbers.searchsorted(rows)
+        known = np.append(self._numbers, -1)[at] == rows
+        if not known.all():
+            new = rows[~known]
+            numbers = np.concatenate((self._numbers, new))
+            slots = np.concatenate((self._slots, len(self._slots) + np.arange(len(new))))
+            order = numbers.argsort(kind="stable")
+            self._numbers, self._slots = numbers[order], slots[order]
+            at = self._numbers.searchsorted(rows)
+        return self._slots[at]
+
+    def in_order(self) -> tuple[Int64Array, Int64Array]:
+        """Return the slots in the order of rows, and the number of each row."""
+        return self._slots, self._numbers
+
+
+class _Cells:
+    """The cells of one statistic, `array[slot, column]`."""
+
+    def __init__(self, columns: int, rows: _Rows) -> None:
+        self.array: ExactArray = np.zeros((len(rows), columns), dtype=np.int64)
+
+    def set(self, columns: SpanColumns, slots: Int64Array, values: ExactArray) -> None:
+        """Replace what the columns have."""
+        part = self._part(columns)
+        self._make_room(values, 0.0)
+        self.array[:, part] = 0
+        self.array[slots, part] = values
+
+    def raise_to(self, columns: SpanColumns, slots: Int64Array, values: ExactArray) -> None:
+        """Raise cells to `values` where these are larger."""
+        part = self._part(columns)
+        self._make_room(values, 0.0)
+        self.array[slots, part] = np.maximum(self.array[slots, part], values)
+
+    def add(self, columns: SpanColumns, slots: Int64Array, values: ExactArray) -> None:
+        """Add `values` to cells."""
+        part = self._part(columns)
+        self._make_room(values, largest(self.array[slots, part]) + largest(values))
+        self.array[slots, part] += values
+
+    def multiply(self, factor: int) -> None:
+        """Multiply all cells."""
+        self.array = product(self.array, factor)
+
+    def _make_room(self, values: ExactArray, bound: float) -> None:
+        if self.array.dtype != object and (values.dtype == object or bound >= ROOM):
+            self.array = as_integers(self.array)
+
+    @staticmethod
+    def _part(columns: SpanColumns) -> slice:
+        return slice(columns.first, columns.first + len(columns))
+
+
+class _ColumnNumbers:
+    """What is known of each column, while it is being built; prices are in the builder's unit."""
+
+    def __init__(self, bins: TimeBins) -> None:
+        count = len(bins)
+        self._starts_ms = bins.starts
+        self._covered_ms = np.zeros(count, dtype=np.int64)
+        self._first_ids, self._last_ids = np.full(count, NO_ID), np.full(count, NO_ID)
+        self._best = np.full(count, NO_PRICE), np.full(count, NO_PRICE)
+        self._known_from, self._known_to = (
+            np.zeros(count, dtype=np.int64),
+            np.full(count, INT64_MAX),
+        )
+
+    def take(self, span: LevelSpan, columns: SpanColumns, exponent: int) -> None:
+        """Add what `span` says of its columns; prices become units of 10^-`exponent`."""
+        part = slice(columns.first, columns.first + len(columns))
+        self._covered_ms[part] += columns.widths
+        first_ids, last_ids = columns.ids(span)
+        is_new = self._first_ids[part] == NO_ID
+        self._first_ids[part][is_new] = first_ids[is_new]
+        self._last_ids[part] = last_ids
+        factor = 10 ** (exponent - span.scale.price)
+        for known, best in zip(self._best, best_prices(span, columns), strict=True):
+            known[part] = np.where(best == NO_PRICE, NO_PRICE, finer_prices(best, factor))
+        known_from, known_to = known_range(span.horizon, exponent)
+        self._known_from[part] = np.maximum(self._known_from[part], known_from)
+        self._known_to[part] = np.minimum(self._known_to[part], known_to)
+
+    def rescale(self, factor: int) -> None:
+        """Go over to a unit of price that is finer by `factor`."""
+        for prices in (*self._best, self._known_from, self._known_to):
+            is_price = (prices >= 0) & (prices < INT64_MAX)
+            prices[is_price] = finer_prices(prices[is_price], factor)
+
+    def made(self) -> Columns:
+        """Return the columns as they are now."""
+        return Columns(
+            self._starts_ms,
+            self._covered_ms.copy(),
+            self._first_ids.copy(),
+            self._last_ids.copy(),
+            self._best[0].copy(),
+            self._best[1].copy(),
+            self._known_from.copy(),
+            self._known_to.copy(),
+        )
+
+
+def _grown(array: ExactArray, count: int) -> ExactArray:
+    """Return `array` with `count` rows; the new ones are 0."""
+    larger = np.zeros((count, *array.shape[1:]), dtype=array.dtype)
+    larger[: len(array)] = array
+    return larger
