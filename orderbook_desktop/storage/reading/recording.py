@@ -26,6 +26,7 @@ from orderbook_desktop.storage.errors import DatabaseError
 from orderbook_desktop.storage.reading.ahead import WaitingLoose
 from orderbook_desktop.storage.reading.segment_reader import (
     BEFORE_ALL,
+    ReadingPlace,
     SegmentReader,
     read_bookless,
 )
@@ -96,20 +97,23 @@ class Recording:
         """Return the covers and gaps from the first event to the last."""
         return await read_timeline(self._store, self.market, await self.segments())
 
-    async def chunks(self, segment: StoredSegment) -> AsyncGenerator[DecodedChunk]:
+    async def chunks(
+        self, segment: StoredSegment, place: ReadingPlace | None = None
+    ) -> AsyncGenerator[DecodedChunk]:
         """Iterate over a segment, to the end that it had when `segment` was read.
 
-        Each chunk starts where the one before it ends, unless retention has just cut the next one.
+        It begins at `place`, which moves on with each chunk, or at the beginning. Each chunk starts
+        where the one before it ends, unless retention has just cut the next one.
         """
-        async with aclosing(self._chunks_of(SegmentReader(self._store, segment))) as chunks:
+        async with aclosing(self._chunks_of(SegmentReader(self._store, segment), place)) as chunks:
             async for chunk in chunks:
                 yield chunk
 
     async def _chunks_of(
-        self, reader: SegmentReader, start_id: int | None = None
+        self, reader: SegmentReader, start: int | ReadingPlace | None = None
     ) -> AsyncGenerator[DecodedChunk]:
-        """Iterate over the chunks of a segment from the one at `start_id`, with their horizon."""
-        async with aclosing(reader.chunks(start_id)) as chunks:
+        """Iterate over the chunks of a segment as its reader does, with their horizon."""
+        async with aclosing(reader.chunks(start)) as chunks:
             async for chunk in chunks:
                 is_earlier = chunk.header.schema_version == 1
                 horizon = await self._horizon_of(reader) if is_earlier else chunk.horizon

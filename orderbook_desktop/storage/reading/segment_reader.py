@@ -86,6 +86,28 @@ class WideEvents(DatabaseError):
         return f"{self.market}: {self.reason}."
 
 
+class ReadingPlace:
+    """How far a reading of a segment has come; another reader of the segment can go on from there.
+
+    `at` is the last update id that was read. `link` is where the next archived chunk starts, or the
+    archive ends. It is less than `at` if events were archived after they had been read raw.
+    `latest` is the last chunk that was read; None at the beginning.
+    """
+
+    def __init__(
+        self, at: int, link: int | None = None, latest: DecodedChunk | None = None
+    ) -> None:
+        self.at = at
+        self.link = at if link is None else link
+        self.latest = latest
+
+    def move_to(self, update_id: int) -> None:
+        """Continue at a later chunk."""
+        if update_id > self.at:
+            self.at, self.latest = update_id, None
+        self.link = update_id
+
+
 class SegmentReader:
     """Reads the segment `stored`, to the end that it had when `stored` was read.
 
@@ -114,14 +136,17 @@ class SegmentReader:
         """The segment as it was read last; it may have been cut, or archived further."""
         return self._stored
 
-    async def chunks(self, start_id: int | None = None) -> AsyncGenerator[DecodedChunk]:
-        """Iterate over the chunks from the one that starts at `start_id` (default: the first).
+    async def chunks(self, start: int | ReadingPlace | None = None) -> AsyncGenerator[DecodedChunk]:
+        """Iterate over the chunks from the one at the id `start`, or from a place that was reached.
 
-        Each chunk starts where the one before it ends, unless retention has just cut the next one.
+        None: from the first one. A place moves on with each chunk. Each chunk starts where the one
+        before it ends, unless retention has just cut the next one.
         Raises what the store raises, `MissingEvents`, `DamagedChunk`, `DamagedDocument`,
         `MalformedMessage` and `WideEvents`. Close the generator.
         """
-        reading = _Reading(self._stored.segment.snapshot_id if start_id is None else start_id)
+        if not isinstance(start, ReadingPlace):
+            start = ReadingPlace(self._stored.segment.snapshot_id if start is None else start)
+        reading = start
         archive = ChunksAhead(self._store, self._stored)
         raw = RawAhead(self._store, self._stored.segment.market, self._last_id)
         try:
@@ -236,7 +261,7 @@ class SegmentReader:
         book = await asyncio.to_thread(chunk.start_book)
         return None if book.event_ms else _to_last_levels(book)
 
-    async def _raw_chunk(self, reading: _Reading, raw: RawAhead) -> DecodedChunk | None:
+    async def _raw_chunk(self, reading: ReadingPlace, raw: RawAhead) -> DecodedChunk | None:
         """Return the next raw events as a chunk; None if they have been archived meanwhile."""
         events = await self._next_raw(reading.at, raw)
         if not events:
@@ -280,7 +305,7 @@ class SegmentReader:
         return own_events(after_id, found, listed)
 
     async def _archived_chunk(
-        self, reading: _Reading, packed: StoredChunk | None
+        self, reading: ReadingPlace, packed: StoredChunk | None
     ) -> DecodedChunk | None:
         """Return the events of the archived chunk `packed` that were not read yet; None if none."""
         if packed is None:
@@ -296,7 +321,7 @@ class SegmentReader:
             reading.at = part.header.coverage.last_id
         return part
 
-    async def _look_again(self, reading: _Reading, what: str) -> None:
+    async def _look_again(self, reading: ReadingPlace, what: str) -> None:
         """Find out why `what` is missing. Returns if it was archived or cut; else raises."""
         market, before = self._stored.segment.market, self._stored
         now = await self._store.segment(before.id)
@@ -335,26 +360,6 @@ async def read_bookless(store: RecordingStore, run: BooklessRun) -> DecodedChunk
             return await asyncio.to_thread(_loose_chunk, events) if events else None
     packed = await store.chunk(run.id, segment.snapshot_id)
     return None if packed is None else await asyncio.to_thread(_unpacked, packed)
-
-
-class _Reading:
-    """How far a reader has come.
-
-    `at` is the last update id that was read. `link` is where the next archived chunk starts, or the
-    archive ends. It is less than `at` if events were archived after they had been read raw.
-    `latest` is the last chunk that was read; None at the beginning.
-    """
-
-    def __init__(self, at: int) -> None:
-        self.at = at
-        self.link = at
-        self.latest: DecodedChunk | None = None
-
-    def move_to(self, update_id: int) -> None:
-        """Continue at a later chunk."""
-        if update_id > self.at:
-            self.at, self.latest = update_id, None
-        self.link = update_id
 
 
 def _to_last_levels(book: BookImage) -> Horizon:
