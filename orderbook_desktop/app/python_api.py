@@ -12,8 +12,7 @@ from types import TracebackType
 from typing import Any, Self, SupportsIndex, TypeVar
 
 from orderbook_desktop.app.commands.database_session import open_database
-from orderbook_desktop.app.commands.packed import market_in, open_packed
-from orderbook_desktop.app.process.background_loop import BackgroundLoop
+from orderbook_desktop.app.commands.packed import market_in
 from orderbook_desktop.app.settings import load_settings, symbol_and_market
 from orderbook_desktop.core.archive.rows import LevelRows, RowStream
 from orderbook_desktop.core.archive.trade_rows import TradeRows
@@ -26,7 +25,9 @@ from orderbook_desktop.storage.failures import driver_failures_raised
 from orderbook_desktop.storage.reading.recorded_trades import RecordedTrades
 from orderbook_desktop.storage.reading.recording import Recording, books_at
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.packed_store import open_packed
 from orderbook_desktop.storage.store.recording_store import RecordingStore
+from orderbook_desktop.system.background_loop import BackgroundLoop
 
 _T = TypeVar("_T")
 # The program that imports this package decides about log output; by default there is none.

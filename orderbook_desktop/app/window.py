@@ -22,7 +22,6 @@ from orderbook_desktop.app.process.log_files import current_log
 from orderbook_desktop.app.process.stopping import (
     PROGRAM_TIMES,
     ProgramTimes,
-    Workers,
     end_at_latest,
     stop_on_signals,
 )
@@ -46,7 +45,7 @@ from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.window.main_window import MainWindow
 from orderbook_desktop.storage.dsn import redacted_dsn
 from orderbook_desktop.system.private_files import keep_private, private_data_folder
-from orderbook_desktop.system.tasks import Jobs, ending
+from orderbook_desktop.system.tasks import Jobs, Workers, ending
 
 _log = logging.getLogger(__name__)
 

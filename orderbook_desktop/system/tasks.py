@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, ParamSpec, TypeVar
 
@@ -96,6 +97,18 @@ async def set_within(event: asyncio.Event, seconds: float) -> bool:
         async with asyncio.timeout(seconds):
             await event.wait()
     return event.is_set()
+
+
+class Workers(ThreadPoolExecutor):
+    """An event loop's pool of threads; its shutdown doesn't wait for them."""
+
+    def __init__(self) -> None:
+        super().__init__(8, thread_name_prefix="work")
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = True) -> None:
+        """Take no more work, and cancel the work that has not begun."""
+        del wait
+        super().shutdown(wait=False, cancel_futures=cancel_futures)
 
 
 class Jobs:

@@ -33,7 +33,6 @@ from PySide6.QtCore import QSettings, QTimer
 from PySide6.QtWidgets import QApplication
 
 from orderbook_desktop.app.process.event_loop import garbage_on_this_thread
-from orderbook_desktop.app.process.stopping import Workers
 from orderbook_desktop.app.settings import Settings, load_settings
 from orderbook_desktop.app.window import PANES
 from orderbook_desktop.core.status import FeedState, SourceKind
@@ -42,6 +41,7 @@ from orderbook_desktop.desk.program import Program
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.window.main_window import MainWindow
 from orderbook_desktop.system.ports import is_listening, private_port
+from orderbook_desktop.system.tasks import Workers
 from tests.bench.exchange_process import exchange_process
 from tests.bench.targets import Targets
 

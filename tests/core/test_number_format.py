@@ -17,6 +17,7 @@ from orderbook_desktop.core.number_format import (
     column_format,
     counted,
     exact_text,
+    listed,
     market_format,
     percent_text,
     rounded_text,
@@ -220,3 +221,9 @@ def test_grouping_steps_begin_with_the_tick_and_fit_the_price() -> None:
     assert book_steps(text, BIDS, ASKS) == book_steps(text, NONE, BIDS)
     assert len(book_steps(text, BIDS, ASKS)) > len(book_steps(text, levels((9_000_000, 1)), ASKS))
     assert [step_text(step, 8) for step in (1_000_000, 500_000_000)] == ["0.01", "5"]
+
+
+def test_texts_are_listed_as_in_a_sentence() -> None:
+    assert [listed(["a"]), listed(["a", "b"]), listed(["a", "b", "c"], ", and ")] == [
+        *("a", "a and b", "a, b, and c")
+    ]

@@ -11,6 +11,7 @@ from orderbook_desktop.core.trade_coverage import (
     TradeGap,
     TradeOrigin,
     TradeRun,
+    counted_ids,
     covered,
     gaps_between,
 )
@@ -23,6 +24,7 @@ def _run(first_id: int, last_id: int, cause: GapCause | None = GapCause.USER) ->
 def test_runs_that_touch_or_overlap_are_one_stretch() -> None:
     runs = [_run(8, 12), _run(1, 4), _run(5, 6), _run(9, 10), _run(30, 29)]
     assert covered(runs) == [Covered(1, 6, 10, 60), Covered(8, 12, 80, 120)]
+    assert counted_ids(runs) == 11
 
 
 def test_a_gap_has_the_cause_of_the_run_that_ends_there() -> None:

@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from orderbook_desktop.app.early_end import EndAtOnce
-from orderbook_desktop.app.process.stopping import Deadline, Workers, do_nothing, stop_on_signals
+from orderbook_desktop.app.process.stopping import Deadline, do_nothing, stop_on_signals
 from orderbook_desktop.core.errors import KnownError
-from orderbook_desktop.system.tasks import ending
+from orderbook_desktop.system.tasks import Workers, ending
 
 _T = TypeVar("_T")
 _STOPPED: Final = 1

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import typer
@@ -16,15 +15,14 @@ from orderbook_desktop.app.commands.times import check_span
 from orderbook_desktop.app.settings import Settings, symbol_and_market
 from orderbook_desktop.core.disk import bytes_text
 from orderbook_desktop.core.errors import KnownError
-from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.packed_contents import PackedContents, PackedRecording
 from orderbook_desktop.core.symbols import split_symbol
-from orderbook_desktop.formats.packed_file import PackedFile, is_packed
+from orderbook_desktop.formats.packed_file import is_packed
 from orderbook_desktop.storage.exports.exporting import NothingRecorded
 from orderbook_desktop.storage.exports.packed_file import PackedMarket, PackJob, pack
 from orderbook_desktop.storage.imports.unpacking import UnpackedMarket, unpack
 from orderbook_desktop.storage.reading.summaries import summaries
-from orderbook_desktop.storage.store.packed_store import PackedStore
+from orderbook_desktop.storage.store.packed_store import PackedStore, open_packed
 
 
 class SymbolNeeded(KnownError):
@@ -44,16 +42,6 @@ def named_file(text: str) -> Path | None:
     path = Path(text)
     is_file = is_packed(path) or (path.suffix and os.path.isfile(path))  # noqa: PTH113 (never raises)
     return path if is_file else None
-
-
-@asynccontextmanager
-async def open_packed(path: Path) -> AsyncIterator[PackedStore]:
-    """Give the recordings in the file at `path`. Raises `PackedFileError`."""
-    file = await asyncio.to_thread(PackedFile, path)
-    try:
-        yield PackedStore(file)
-    finally:
-        file.close()
 
 
 async def contents_of(path: Path) -> PackedContents:
@@ -105,23 +93,12 @@ def run_pack(
 
     def report(done: list[PackedMarket]) -> int:
         for packed in done:
-            runs = counted(packed.segments, "unbroken run")
-            texts = [f"{counted(packed.events, 'event')} in {runs}"]
-            if packed.loose:
-                texts.append(f"{counted(packed.loose, 'event')} of no known book")
-            if packed.trades:
-                texts.append(counted(packed.trades, "trade"))
-            typer.echo(f"{packed.market}: {_listed(texts, ', and ')}.")
+            typer.echo(f"{packed.market}: {packed.text}.")
         typer.echo(f"{path}: {bytes_text(path.stat().st_size)}.")
         return 0
 
     work = _pack(settings, job)
     return run_interruptibly(work, "nothing was packed", report, done=f"{path} was written")
-
-
-def _listed(texts: Sequence[str], last_by: str = " and ") -> str:
-    *before, last = texts
-    return f"{', '.join(before)}{last_by}{last}" if before else last
 
 
 def run_unpack(settings: Settings, path: Path) -> int:
@@ -132,20 +109,8 @@ def run_unpack(settings: Settings, path: Path) -> int:
 
     def report(done: list[UnpackedMarket]) -> int:
         for new in done:
-            texts = []
-            if new.segments:
-                runs = counted(new.segments, "unbroken run")
-                texts.append(f"{counted(new.events, 'event')} in {runs}")
-            if new.loose:
-                texts.append(f"{counted(new.loose, 'event')} of no known book")
-            if new.trades:
-                texts.append(counted(new.trades, "trade"))
-            if texts:
-                count = new.known + new.known_trades
-                known = f" ({count:,} more were there already)" if count else ""
-                typer.echo(f"{new.market}: {_listed(texts)}{known}, into {settings.db_name}.")
-            else:
-                typer.echo(f"{new.market}: all of it is there already; nothing was unpacked.")
+            into = f", into {settings.db_name}" if new.has_any else ""
+            typer.echo(f"{new.market}: {new.text}{into}.")
         return 0
 
     # No deadline after a signal: what has begun to be written is undone, or finished.

@@ -11,19 +11,14 @@ import typer
 
 from orderbook_desktop.app.commands.record_progress import RecordProgress, summary_of
 from orderbook_desktop.app.commands.symbol_choice import SymbolChoice, chosen_symbols
-from orderbook_desktop.app.process.stopping import (
-    PROGRAM_TIMES,
-    ProgramTimes,
-    Workers,
-    stop_on_signals,
-)
+from orderbook_desktop.app.process.stopping import PROGRAM_TIMES, ProgramTimes, stop_on_signals
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.engine.engine import Engine
 from orderbook_desktop.engine.market_session import MarketSession
 from orderbook_desktop.exchange.errors import RegionBlocked, UnknownSymbol
-from orderbook_desktop.system.tasks import ending
+from orderbook_desktop.system.tasks import Workers, ending
 
 _LOOK_EVERY_S: Final = 0.25
 # A request to end within this time is no failure, although nothing is recorded yet.

@@ -15,7 +15,6 @@ from rich.table import Table
 
 from orderbook_desktop.app.commands.database_session import NoRecordings, open_database, place_of
 from orderbook_desktop.app.commands.long_work import run_interruptibly
-from orderbook_desktop.app.commands.packed import open_packed
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.disk import bytes_text
 from orderbook_desktop.core.recorded_gaps import HealedGap
@@ -24,6 +23,7 @@ from orderbook_desktop.core.timeline import Gap
 from orderbook_desktop.core.trade_coverage import TradeGap
 from orderbook_desktop.storage.reading.summaries import RecordingSummary, TradeSummary, summaries
 from orderbook_desktop.storage.store.disk_usage import file_bytes
+from orderbook_desktop.storage.store.packed_store import open_packed
 from orderbook_desktop.storage.store.recorder_states import RecorderState
 
 _WIDE: Final = 160

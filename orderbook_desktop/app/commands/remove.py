@@ -15,7 +15,6 @@ from orderbook_desktop.app.commands.verify import NotRecordedThere
 from orderbook_desktop.app.settings import Settings, symbol_and_market
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.number_format import counted
-from orderbook_desktop.core.time_text import time_text
 from orderbook_desktop.storage.retention.removal import Removal, Span, find_removal, remove
 
 
@@ -37,7 +36,7 @@ def run_remove(settings: Settings, typed: str, span: Span, *, yes: bool, as_json
     def preview(removal: Removal) -> int:
         if removal.is_empty:
             raise NotRecordedThere(symbol, at_that_time=not span.is_all)
-        typer.echo(f"This removes {_text(symbol, removal)}, in whole archived minutes.", err=True)
+        typer.echo(f"This removes {removal.text(symbol)}, in whole archived minutes.", err=True)
         if span.import_id:
             typer.echo(_imports_text(removal, in_part=not span.is_untimed), err=True)
         return 0
@@ -54,7 +53,7 @@ def run_remove(settings: Settings, typed: str, span: Span, *, yes: bool, as_json
         if as_json:
             typer.echo(json.dumps(as_fields(symbol, removal), indent=2))
         else:
-            typer.echo(f"Removed {_text(symbol, removal)}.")
+            typer.echo(f"Removed {removal.text(symbol)}.")
         return 0
 
     stopped = "a part may be removed already; the same command removes the rest"
@@ -90,15 +89,3 @@ def _imports_text(removal: Removal, *, in_part: bool) -> str:
     what = "a part of" if in_part else "the whole of"
     imports = f"{counted(len(removal.imports), 'import')} {', '.join(removal.imports)}"
     return f"That is {what} {imports}, of all files that were joined in it."
-
-
-def _text(symbol: str, removal: Removal) -> str:
-    what = counted(removal.events, "event")
-    if removal.trades.runs:
-        trades = counted(removal.trades.trades, "trade")
-        what = f"{what} and {trades}" if removal.parts else trades
-    events = f"{what} of {symbol}"
-    if removal.span_ms is None:
-        return events
-    begin, end = removal.span_ms
-    return f"{events}, from {time_text(begin)} to {time_text(end)}"

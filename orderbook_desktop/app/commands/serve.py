@@ -9,12 +9,7 @@ import typer
 
 from orderbook_desktop.app.browser_view import BrowserView, web_options
 from orderbook_desktop.app.commands.symbol_choice import symbols_of
-from orderbook_desktop.app.process.stopping import (
-    PROGRAM_TIMES,
-    ProgramTimes,
-    Workers,
-    stop_on_signals,
-)
+from orderbook_desktop.app.process.stopping import PROGRAM_TIMES, ProgramTimes, stop_on_signals
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.desk.library import library_of_engine
@@ -29,7 +24,7 @@ from orderbook_desktop.storage.errors import (
     StandaloneServer,
     UninitiatedReplicaSet,
 )
-from orderbook_desktop.system.tasks import ending
+from orderbook_desktop.system.tasks import Workers, ending
 
 # Errors that waiting doesn't mend. While a database is away, the exchange's own book is shown.
 _MISTAKES: Final = (

@@ -14,7 +14,6 @@ from rich.console import Console
 
 from orderbook_desktop.app.commands.database_session import open_database
 from orderbook_desktop.app.commands.long_work import WorkProgress, run_interruptibly
-from orderbook_desktop.app.commands.packed import open_packed
 from orderbook_desktop.app.commands.times import check_span
 from orderbook_desktop.app.settings import Settings, symbol_and_market
 from orderbook_desktop.core.disk import bytes_text
@@ -25,6 +24,7 @@ from orderbook_desktop.core.time_text import duration_text, time_text
 from orderbook_desktop.core.timeline import Gap, Timeline
 from orderbook_desktop.core.trade_coverage import TradeGap
 from orderbook_desktop.core.trade_witness import TradesHeld
+from orderbook_desktop.storage.store.packed_store import open_packed
 from orderbook_desktop.storage.store.recorder_states import RecorderState, recorder_states
 from orderbook_desktop.storage.verification.trade_proof import ProvenTrades
 from orderbook_desktop.storage.verification.verification import Verified, verify

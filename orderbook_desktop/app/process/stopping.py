@@ -15,7 +15,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Final, NoReturn, Self
@@ -90,18 +89,6 @@ def _handle(
         restore()
 
     return remove
-
-
-class Workers(ThreadPoolExecutor):
-    """An event loop's pool of threads; its shutdown doesn't wait for them."""
-
-    def __init__(self) -> None:
-        super().__init__(8, thread_name_prefix="work")
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = True) -> None:
-        """Take no more work, and cancel the work that has not begun."""
-        del wait
-        super().shutdown(wait=False, cancel_futures=cancel_futures)
 
 
 class Deadline:

@@ -23,6 +23,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from orderbook_desktop.core.events import WIDEST_EVENT, DepthDiff
+from orderbook_desktop.core.number_format import counted, listed
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.storage.errors import DatabaseError
@@ -89,6 +90,16 @@ class PackedMarket(Struct, frozen=True):
     events: int
     loose: int
     trades: int = 0
+
+    @property
+    def text(self) -> str:
+        """What it is, in words; without a stop."""
+        texts = [f"{counted(self.events, 'event')} in {counted(self.segments, 'unbroken run')}"]
+        if self.loose:
+            texts.append(f"{counted(self.loose, 'event')} of no known book")
+        if self.trades:
+            texts.append(counted(self.trades, "trade"))
+        return listed(texts, ", and ")
 
 
 class PackJob(Struct, frozen=True):

@@ -23,6 +23,7 @@ from msgspec import Struct
 from orderbook_desktop.core.archive import decode_chunk
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.events import DepthDiff
+from orderbook_desktop.core.number_format import counted, listed
 from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.formats.packed_file import DamagedPackedFile
 from orderbook_desktop.storage.imports.unpacking_trades import TradeUnpacking
@@ -50,7 +51,7 @@ from orderbook_desktop.storage.store.witnesses import Witnesses
 from orderbook_desktop.system.tasks import in_thread, to_its_end
 
 # What was written has so long to be undone after a cancellation; the next import undoes the rest.
-_UNDO_S: Final = 0.3
+UNDO_S: Final = 0.3
 _AT_ONCE: Final = 50
 _LAST_MINUTE: Final = 1 << 48
 _FOLLOWED: Final = "What comes next was there already."
@@ -86,15 +87,38 @@ class UnpackedMarket(Struct, frozen=True):
     trades: int = 0
     known_trades: int = 0
 
+    @property
+    def has_any(self) -> bool:
+        """Whether anything was new."""
+        return bool(self.segments or self.loose or self.trades)
+
+    @property
+    def text(self) -> str:
+        """What was new, in words; without a stop."""
+        if not self.has_any:
+            return "all of it is there already; nothing was unpacked"
+        texts = []
+        if self.segments:
+            runs = counted(self.segments, "unbroken run")
+            texts.append(f"{counted(self.events, 'event')} in {runs}")
+        if self.loose:
+            texts.append(f"{counted(self.loose, 'event')} of no known book")
+        if self.trades:
+            texts.append(counted(self.trades, "trade"))
+        count = self.known + self.known_trades
+        return listed(texts) + (f" ({count:,} more were there already)" if count else "")
+
 
 # Called with what is being done, and which part of it is done.
 Progress = Callable[[str, int, int], None]
 
 
 async def unpack(
-    database: Database, store: PackedStore, progress: Progress
+    database: Database, store: PackedStore, progress: Progress, undo_s: float = UNDO_S
 ) -> list[UnpackedMarket]:
     """Merge the recordings in `store`, a packed file, into `database`; return what was new.
+
+    After a cancellation, what was written has `undo_s` to be undone.
 
     Raises `PackedFileError`, `DamagedDocument` or `DamagedChunk` for the file or what is stored,
     `UnpackConflict`, `ImportBusy`, and PyMongo's errors. If it raises or is cancelled, nothing is
@@ -104,7 +128,7 @@ async def unpack(
     if not database.prepared:
         await database.prepare()
     await settle_imports(database, set())
-    return await _Unpacking(database, store, progress).run()
+    return await _Unpacking(database, store, progress, undo_s).run()
 
 
 class _Stretch(NamedTuple):
@@ -127,8 +151,11 @@ class _Loose(NamedTuple):
 class _Unpacking:
     """One run of `unpack`."""
 
-    def __init__(self, database: Database, store: PackedStore, progress: Progress) -> None:
+    def __init__(
+        self, database: Database, store: PackedStore, progress: Progress, undo_s: float
+    ) -> None:
         self._database = database
+        self._undo_s = undo_s
         self._file = store
         self._progress = progress
         self._journal = ImportJournal(database)
@@ -152,7 +179,7 @@ class _Unpacking:
             segments = await self._write(markets)
         except asyncio.CancelledError:
             with suppress(TimeoutError):
-                async with asyncio.timeout(_UNDO_S):
+                async with asyncio.timeout(self._undo_s):
                     await self._undo()
             raise
         except BaseException:

@@ -11,13 +11,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from bisect import bisect_right, insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
 from typing import Final, Self
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from orderbook_desktop.core.disk import USUAL_BYTES_A_TRADE
 from orderbook_desktop.core.foreign_text import plain_text
 from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.segments import GapCause
@@ -197,6 +198,23 @@ class Removal(Struct, frozen=True):
             return None
         return min(begin for begin, _ in times), max(end for _, end in times)
 
+    @property
+    def stored_bytes(self) -> int:
+        """About how many bytes what goes takes."""
+        events = sum(link.bytes for part in self.parts for link in part.gone)
+        return events + round(self.trades.trades * USUAL_BYTES_A_TRADE)
+
+    def text(self, symbol: str) -> str:
+        """What goes, in words; without a stop."""
+        what = counted(self.events, "event")
+        if self.trades.runs:
+            trades = counted(self.trades.trades, "trade")
+            what = f"{what} and {trades}" if self.parts else trades
+        if self.span_ms is None:
+            return f"{what} of {symbol}"
+        begin, end = self.span_ms
+        return f"{what} of {symbol}, from {time_text(begin)} to {time_text(end)}"
+
 
 async def find_removal(database: Database, span: Span) -> Removal:
     """Return what `span` removes.
@@ -263,14 +281,24 @@ def _is_within(span: Span, stored: StoredSegment) -> bool:
     return begins and (span.to_ms is None or segment.last_event_ms < span.to_ms)
 
 
-async def remove(database: Database, span: Span) -> Removal:
-    """Remove `span`; return what went. Raises as `find_removal`, and `ImportBusy`."""
+def _ignore(_done: int, _total: int) -> None:
+    pass
+
+
+async def remove(
+    database: Database, span: Span, progress: Callable[[int, int], None] = _ignore
+) -> Removal:
+    """Remove `span`; return what went. Raises as `find_removal`, and `ImportBusy`.
+
+    `progress` is called with how many parts of the recording are removed, and how many there are.
+    """
     await settle_imports(database, set())
     removal = await find_removal(database, span)
     if removal.trades.runs and not await remove_trades(database, span.market, removal.trades):
         raise StillRecorded(span.market)
     standing = await _Standing.of(database, span.market)
-    for part in removal.parts:
+    for done, part in enumerate(removal.parts):
+        progress(done, len(removal.parts))
         await _remove_part(database, part, standing)
     return removal
 

@@ -8,7 +8,9 @@ row is the number of the segment's own row.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 import msgspec
@@ -133,6 +135,16 @@ class _Market(Struct, frozen=True):
     segments: list[StoredSegment]
     runs: list[BooklessRun]
     numbers: dict[str, int]
+
+
+@asynccontextmanager
+async def open_packed(path: Path) -> AsyncIterator[PackedStore]:
+    """Give the recordings in the file at `path`. Raises `PackedFileError`."""
+    file = await asyncio.to_thread(PackedFile, path)
+    try:
+        yield PackedStore(file)
+    finally:
+        file.close()
 
 
 class PackedStore:

@@ -23,15 +23,17 @@ import pytest
 from orderbook_desktop.app.commands import export as export_command
 from orderbook_desktop.app.commands import import_files as import_command
 from orderbook_desktop.app.commands.export import run_export
-from orderbook_desktop.app.commands.import_files import loose_remarks, run_import
+from orderbook_desktop.app.commands.import_files import run_import
 from orderbook_desktop.app.settings import load_settings
 from orderbook_desktop.core.file_formats import ExportFormat, ImportFormat
 from orderbook_desktop.core.received import UnusableFile
 from orderbook_desktop.core.timeline import Cover, Timeline
 from orderbook_desktop.exchange.local import LocalExchange
 from orderbook_desktop.exchange.local.synthetic import write_capture
+from orderbook_desktop.storage.exports import recording_export
 from orderbook_desktop.storage.exports.exporting import Exported
 from orderbook_desktop.storage.imports.importing import ImportedMarket
+from orderbook_desktop.storage.imports.report import loose_remarks
 from orderbook_desktop.storage.imports.runs import Counts
 from orderbook_desktop.storage.reading.recording import Recording
 from tests.app.capture_truth import read_truth
@@ -371,7 +373,7 @@ def test_a_request_to_end_after_the_whole_export(
 
     monkeypatch.setattr(export_command, "open_database", _stopped_while_closing)
     monkeypatch.setattr(Recording, "timeline", timeline)
-    monkeypatch.setattr(export_command, "export", done)
+    monkeypatch.setattr(recording_export, "export", done)
     arguments = (load_settings(), "BTCUSDT", ExportFormat.TARDIS, path)
     assert run_export(*arguments, from_ms=None, to_ms=None, force=False) == 0
     assert "7 rows of 1 unbroken run" in capsys.readouterr().out

@@ -11,7 +11,8 @@ import threading
 
 import pytest
 
-from orderbook_desktop.app.process.stopping import Deadline, Workers, stop_on_signals
+from orderbook_desktop.app.process.stopping import Deadline, stop_on_signals
+from orderbook_desktop.system.tasks import Workers
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sends itself signals")
 
@@ -19,7 +20,8 @@ _NUMBERS = ["SIGINT", "SIGTERM", "SIGHUP"]
 
 _STUCK = """
 import threading
-from orderbook_desktop.app.process.stopping import Workers, leave
+from orderbook_desktop.app.process.stopping import leave
+from orderbook_desktop.system.tasks import Workers
 
 workers = Workers()
 begun = threading.Event()

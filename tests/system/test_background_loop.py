@@ -14,7 +14,7 @@ from contextlib import aclosing
 
 import pytest
 
-from orderbook_desktop.app.process.background_loop import BackgroundLoop
+from orderbook_desktop.system.background_loop import BackgroundLoop
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_ctrl_c_in_an_iterator_is_raised_as_such(loop: BackgroundLoop) -> None:
 
 
 _LEFT_AT_THE_END = """
-from orderbook_desktop.app.process.background_loop import BackgroundLoop
+from orderbook_desktop.system.background_loop import BackgroundLoop
 
 async def count():
     try:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import atexit
 import threading
-from collections.abc import AsyncGenerator, Coroutine, Iterator
-from concurrent.futures import Future
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
@@ -16,16 +16,18 @@ _T = TypeVar("_T")
 class BackgroundLoop:
     """Runs coroutines for a thread that waits for them; that thread may have a running loop.
 
-    Call `close()` when done; it ends iterators that are still open. The end of the program also
-    calls it.
+    `name` is that of the thread, and `executor` the loop's pool of threads (None: the usual one).
+    Call `close()` when done; it ends iterators that are still open, and cancels what runs. The end
+    of the program also calls it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "recording", executor: ThreadPoolExecutor | None = None) -> None:
+        self._executor = executor
         self._stop = asyncio.Event()
         self._open: set[_Steps[Any]] = set()
         started: Future[asyncio.AbstractEventLoop] = Future()
         self._thread = threading.Thread(
-            target=asyncio.run, args=(self._live(started),), name="recording", daemon=True
+            target=asyncio.run, args=(self._live(started),), name=name, daemon=True
         )
         self._thread.start()
         self._loop = started.result()
@@ -50,6 +52,18 @@ class BackgroundLoop:
             return running.result()
         finally:
             running.cancel()
+
+    def start(self, work: Coroutine[Any, Any, _T]) -> Future[_T]:
+        """Run `work` in the background; to cancel its future cancels it.
+
+        Raises `RuntimeError` after `close()`.
+        """
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def call(self, function: Callable[..., object], *arguments: object) -> None:
+        """Call `function` in the loop's thread, soon; nothing happens after `close()`."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(function, *arguments)
 
     def iterate(self, items: AsyncGenerator[_T]) -> Iterator[_T]:
         """Iterate over `items`, which are closed with the iterator or with this loop."""
@@ -92,7 +106,10 @@ class BackgroundLoop:
             work.close()
 
     async def _live(self, started: Future[asyncio.AbstractEventLoop]) -> None:
-        started.set_result(asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        if self._executor is not None:
+            loop.set_default_executor(self._executor)
+        started.set_result(loop)
         await self._stop.wait()
         # asyncio would close all generators at once, even where one waits for another.
         await self._close_open()
