@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from msgspec import Struct
 from msgspec.structs import replace
 
+from orderbook_desktop.core.library_jobs import RecordingLibrary
 from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.recorded_gaps import RecordedGaps
 from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
@@ -220,6 +221,11 @@ class Desk(Protocol):
 
         In a replay none is of after the clock's time.
         """
+        ...
+
+    @property
+    def library(self) -> RecordingLibrary | None:
+        """All recordings that were ever made, and the jobs on them; None: there are none."""
         ...
 
     @property

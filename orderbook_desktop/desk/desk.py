@@ -20,6 +20,7 @@ from orderbook_desktop.core.desk import (
 )
 from orderbook_desktop.core.foreign_text import plain_text
 from orderbook_desktop.core.library import unlisted
+from orderbook_desktop.core.library_jobs import RecordingLibrary
 from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.recorded_gaps import RecordedGaps
 from orderbook_desktop.core.recording_status import RecordingStatus
@@ -149,6 +150,11 @@ class LiveDesk:
     def trade_pages(self) -> TradePages:
         """The recorded trades (see `Desk`)."""
         return self.program.trade_pages
+
+    @property
+    def library(self) -> RecordingLibrary:
+        """All recordings, and the jobs on them (see `Desk`)."""
+        return self.program.library
 
     @property
     def recordings(self) -> Sequence[RecordingStatus]:

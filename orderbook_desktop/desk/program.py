@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from orderbook_desktop.core.desk import Connections, Notice, NoticeAction, NoticeLevel
 from orderbook_desktop.core.disk import DiskStatus, Retention
 from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.library_jobs import RecordingLibrary
 from orderbook_desktop.core.recorded_gaps import RecordedGaps
 from orderbook_desktop.core.sources import TradeHistory
 from orderbook_desktop.core.status import FeedState, SourceKind
@@ -24,11 +26,15 @@ from orderbook_desktop.desk.trade_pages import AskedTrades
 from orderbook_desktop.engine.engine import Engine
 from orderbook_desktop.system.tasks import Jobs
 
+if TYPE_CHECKING:
+    from orderbook_desktop.desk.library_jobs import ProgramLibrary
+
 _log = logging.getLogger(__name__)
 
 _LOOK_EVERY_S: Final = 0.2
 _POLL_S: Final = 0.05
 _BOOK_FIRST_S: Final = 2.0
+_LIBRARY: Final = "orderbook_desktop.desk.library_jobs"
 
 
 class ProgramDesk(Protocol):
@@ -86,6 +92,7 @@ class Program:
         self._changes = Jobs(self.report_bug)
         self._jobs = Jobs(self.report_bug)
         self.trade_pages = AskedTrades(lambda: self.engine.trade_history, self._jobs)
+        self._library: ProgramLibrary | None = None
         self._demo_exchange: DemoExchange | None = None
         self._changing_market = False
         self._has_engine = True
@@ -99,6 +106,18 @@ class Program:
     def exchange(self) -> str:
         """The exchange's host, if it isn't the usual exchange; else empty."""
         return "" if self.demo else self._settings.other_exchange
+
+    @property
+    def library(self) -> RecordingLibrary:
+        """All recordings of the present engine's database, and the jobs on them."""
+        if self._library is None:
+            # The start of the program does without it; it is imported ahead soon after.
+            from orderbook_desktop.desk.library_jobs import ProgramLibrary  # noqa: PLC0415
+
+            self._library = ProgramLibrary(self.report_bug)
+            if self._started:
+                self._begin_library(self._library)
+        return self._library
 
     @property
     def usual_symbol(self) -> str:
@@ -211,17 +230,26 @@ class Program:
         """Start the engine, the followed markets, and the tasks that belong to the engine."""
         self._started = True
         await self.engine.start()
+        if self._library is not None:
+            self._begin_library(self._library)
         for market in self._followed:
             market.start()
         self._jobs.start(self.recordings.run(), "recordings")
         self._jobs.start(self._load_symbols(), "list of symbols")
         self._jobs.start(self._watch(), "watch")
 
+    def _begin_library(self, library: ProgramLibrary) -> None:
+        settings = self.engine.settings
+        library.begin(settings.db_name, settings.data_dir)
+        library.connect(self.engine.dsn)
+
     async def _end(self) -> None:
         """End what `_begin` began, and the demo's exchange if there is one."""
         self._started = False
         try:
             await self._jobs.close()
+            if self._library is not None:
+                await self._library.end()
         finally:
             try:
                 await self.engine.close()
@@ -232,6 +260,7 @@ class Program:
 
     async def _load_symbols(self) -> None:
         await self._until_book()
+        await asyncio.to_thread(importlib.import_module, _LIBRARY)
         await self.offer.load(self.engine.symbols)
         self.change()
         for desk in list(self._desks):
@@ -256,6 +285,8 @@ class Program:
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
             self.recordings.look()
+            if self._library is not None:
+                self._library.connect(self.engine.dsn)
             watch.look()
             for desk in list(self._desks):
                 desk.look()

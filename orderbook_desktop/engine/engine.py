@@ -122,6 +122,11 @@ class Engine:
         return self.server_problem or self.recorder.problem_of(market)
 
     @property
+    def dsn(self) -> str:
+        """The address of the database's server; empty before it has one."""
+        return self._connected_dsn
+
+    @property
     def is_recording(self) -> bool:
         """Whether the recording of at least one market is switched on."""
         return any(session.recording for session in self._sessions.values())

@@ -100,6 +100,14 @@ async def test_two_desks_may_show_one_market(settings: Settings) -> None:
         assert second.recording.wanted
         await eventually(lambda: first.recording.counts.events > 0)
         assert len(program.recordings.statuses) == 1
+        assert first.library is second.library
+        recorded = [("BTC/USDT", True)]
+        await eventually(
+            lambda: (
+                recorded
+                == [(entry.symbol, entry.is_recorded) for entry in first.library.entries or ()]
+            )
+        )
         # The symbol is still recorded, so there is no notice.
         second.select_symbol("ETH/USDT")
         assert second.notices == []

@@ -1,0 +1,433 @@
+"""The library of a program: its entries are read, and its jobs run, in a thread of their own.
+
+The thread has an event loop and connections to the database of its own, so that neither long jobs
+nor large answers keep the window from painting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from functools import partial
+from pathlib import Path
+from threading import Lock
+from typing import Final
+
+from msgspec.structs import replace
+
+from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.file_formats import ExportFormat, ImportFormat
+from orderbook_desktop.core.library_jobs import (
+    ALL,
+    EntryKey,
+    Job,
+    JobKind,
+    JobState,
+    LibraryEntry,
+    LibraryFile,
+    RemovalPreview,
+    Span,
+)
+from orderbook_desktop.core.number_format import counted
+from orderbook_desktop.desk.library_reader import LibraryReader
+from orderbook_desktop.desk.library_work import (
+    JobResult,
+    Place,
+    Show,
+    Work,
+    export_entry,
+    find_part,
+    import_paths,
+    pack_markets,
+    read_file,
+    remove_part,
+    sentence_of,
+    symbol_of,
+    unpack_file,
+    verify_entry,
+)
+from orderbook_desktop.storage.failures import driver_failures_raised
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.patient_database import PatientDatabase
+from orderbook_desktop.system.background_loop import BackgroundLoop
+from orderbook_desktop.system.tasks import Workers, end_tasks
+
+_log = logging.getLogger(__name__)
+
+# What was not done if a job is stopped.
+_UNDONE: Final = {
+    JobKind.OPEN: "it was not opened",
+    JobKind.VERIFY: "nothing was proven",
+    JobKind.EXPORT: "nothing was exported",
+    JobKind.IMPORT: "nothing was imported",
+    JobKind.PACK: "nothing was packed",
+    JobKind.UNPACK: "nothing was unpacked",
+    JobKind.REMOVE: "a part may be removed already; remove it again for the rest",
+}
+# The end of the program waits so long for what a stopped job takes back.
+_CLOSE_WITHIN_S: Final = 1.0
+
+
+class JobList:
+    """The jobs as they are now; any thread may read and change them."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._jobs: dict[int, Job] = {}
+        self._last = 0
+
+    @property
+    def jobs(self) -> tuple[Job, ...]:
+        """The jobs in the order of their start."""
+        with self._lock:
+            return tuple(self._jobs.values())
+
+    def add(self, kind: JobKind, what: str) -> int:
+        """Add a job that waits; return its number."""
+        with self._lock:
+            self._last += 1
+            self._jobs[self._last] = Job(self._last, kind, what)
+            return self._last
+
+    def get(self, number: int) -> Job | None:
+        """Return a job; None if it was taken off."""
+        with self._lock:
+            return self._jobs.get(number)
+
+    def change(self, number: int, **fields: object) -> None:
+        """Change fields of a job that has not ended; otherwise do nothing."""
+        with self._lock:
+            job = self._jobs.get(number)
+            if job is not None and not job.state.is_over:
+                self._jobs[number] = replace(job, **fields)
+
+    def end(self, number: int, state: JobState, result: JobResult) -> None:
+        """Say how a job has ended."""
+        told = {"sentence": result.sentence, "remarks": result.remarks}
+        self.change(number, state=state, progress=None, step="", **told)
+
+    def stopped(self, number: int) -> JobResult:
+        """Return the result of a job that was stopped."""
+        job = self.get(number)
+        return JobResult("" if job is None else f"{job.title} was stopped: {_UNDONE[job.kind]}.")
+
+    def take_off(self, number: int) -> None:
+        """Forget a job that has ended."""
+        with self._lock:
+            job = self._jobs.get(number)
+            if job is not None and job.state.is_over:
+                del self._jobs[number]
+
+
+class JobQueue:
+    """Runs jobs one after another; made and used in the thread of the background loop.
+
+    Await `run()`, and cancel it at the end. `failed` is called with an exception that is a bug, and
+    `ended` after each job.
+    """
+
+    def __init__(
+        self,
+        jobs: JobList,
+        place: Place,
+        failed: Callable[[BaseException], None],
+        ended: Callable[[], None],
+    ) -> None:
+        self._jobs = jobs
+        self._place = place
+        self._failed = failed
+        self._ended = ended
+        self._waiting: deque[tuple[int, Work]] = deque()
+        self._wake = asyncio.Event()
+        self._running: tuple[int, asyncio.Task[None]] | None = None
+
+    def put(self, number: int, work: Work) -> None:
+        """Run `work` as the job `number` when those before it have ended."""
+        self._waiting.append((number, work))
+        self._wake.set()
+
+    def stop(self, number: int) -> None:
+        """Stop a job that waits or runs."""
+        self._waiting = deque(one for one in self._waiting if one[0] != number)
+        if self._running is not None and self._running[0] == number:
+            self._jobs.change(number, state=JobState.STOPPING)
+            self._running[1].cancel()
+        else:
+            self._jobs.end(number, JobState.STOPPED, self._jobs.stopped(number))
+
+    async def run(self) -> None:
+        """Run the jobs."""
+        while True:
+            while self._waiting:
+                number, work = self._waiting.popleft()
+                task = asyncio.create_task(self._run(number, work), name=f"job {number}")
+                self._running = number, task
+                try:
+                    await asyncio.wait({task})
+                finally:
+                    await end_tasks(task)
+                    self._running = None
+                self._ended()
+            self._wake.clear()
+            await self._wake.wait()
+
+    async def _run(self, number: int, work: Work) -> None:
+        def show(progress: float | None, step: str) -> None:
+            self._jobs.change(number, progress=progress, step=step)
+
+        job = self._jobs.get(number)
+        if job is None or job.state.is_over:
+            return
+        try:
+            self._jobs.change(number, state=JobState.RUNNING)
+            _log.info("user: %s", job.title)
+            with driver_failures_raised():
+                result = await work(self._place, show)
+            state = JobState.DONE if result.is_good else JobState.FAILED
+        except asyncio.CancelledError:
+            state, result = JobState.STOPPED, self._jobs.stopped(number)
+        except KnownError as error:
+            state, result = JobState.FAILED, JobResult(sentence_of(error))
+        except Exception as error:  # noqa: BLE001 (the next job runs after any failure)
+            _log.exception("%s failed unexpectedly", job.title)
+            self._failed(error)
+            name = type(error).__name__
+            text = f"{job.title} failed unexpectedly ({name}); the details are in the log."
+            state, result = JobState.FAILED, JobResult(text)
+        _log.info("%s", result.sentence)
+        self._jobs.end(number, state, result)
+
+
+class _Background:
+    """The thread of the library, with what it reads and runs there."""
+
+    def __init__(
+        self, jobs: JobList, name: str, folder: Path, failed: Callable[[BaseException], None]
+    ) -> None:
+        self.loop = BackgroundLoop("library", Workers())
+        made: Future[tuple[Place, JobQueue, LibraryReader]] = Future()
+        self._serving = self.loop.start(self._serve(made, jobs, name, folder, failed))
+        self.place, self.queue, self.reader = made.result()
+
+    def connect(self, dsn: str) -> None:
+        """Use the server at `dsn` from now on."""
+        self.loop.call(self.place.reading.connect, dsn)
+        self.loop.call(self.place.writing.connect, dsn)
+
+    async def close(self) -> None:
+        """Stop all jobs, and end the thread."""
+        self._serving.cancel()
+        closing = asyncio.ensure_future(asyncio.to_thread(self.loop.close))
+        done, _ = await asyncio.wait({closing}, timeout=_CLOSE_WITHIN_S)
+        if not done:
+            _log.warning("a job of the library did not end within %.1f s", _CLOSE_WITHIN_S)
+
+    async def _serve(
+        self,
+        made: Future[tuple[Place, JobQueue, LibraryReader]],
+        jobs: JobList,
+        name: str,
+        folder: Path,
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        place = Place(PatientDatabase(name), Database(name), folder)
+        reader = LibraryReader(place.reading)
+        queue = JobQueue(jobs, place, failed, reader.refresh)
+        made.set_result((place, queue, reader))
+        try:
+            # The driver takes long to load.
+            await asyncio.to_thread(importlib.import_module, "motor.motor_asyncio")
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(queue.run())
+                tasks.create_task(reader.run())
+        finally:
+            place.reading.close()
+            place.writing.close()
+
+
+class ProgramLibrary:
+    """The library of a program; it is a `RecordingLibrary`. Nothing runs until it is used.
+
+    Call `begin` with the name of the database and the data folder, `connect` with the address of
+    its server, as often as that changes, and await `end()`; all in the thread of the window's loop.
+    It may begin again with another database. `failed` is called with an exception that is a bug.
+    """
+
+    def __init__(self, failed: Callable[[BaseException], None]) -> None:
+        self._failed = failed
+        self._list = JobList()
+        self._files: dict[str, LibraryFile] = {}
+        self._place: tuple[str, Path] | None = None
+        self._dsn = ""
+        self._background: _Background | None = None
+        self._shown: tuple[LibraryEntry, ...] | None = None
+        self._shown_of: tuple[object, object] = None, self._files
+        self._waiting: list[tuple[int, Work]] = []
+        self._asked: set[asyncio.Task[None]] = set()
+
+    def begin(self, db_name: str, folder: Path) -> None:
+        """Use the database `db_name` from now on."""
+        self._place = db_name, folder
+        if self._waiting:
+            self._wake()
+
+    def connect(self, dsn: str) -> None:
+        """Use the server at `dsn` from now on; empty: there is none yet."""
+        if dsn not in ("", self._dsn):
+            self._dsn = dsn
+            if self._background is not None:
+                self._background.connect(dsn)
+
+    async def end(self) -> None:
+        """Stop all jobs, and leave the database."""
+        self._place, self._dsn = None, ""
+        await end_tasks(*self._asked)
+        background, self._background = self._background, None
+        if background is not None:
+            for job in self._list.jobs:
+                background.loop.call(background.queue.stop, job.number)
+            await background.close()
+
+    @property
+    def entries(self) -> Sequence[LibraryEntry] | None:
+        """The recordings (see `RecordingLibrary`)."""
+        background = self._wake()
+        stored = None if background is None else background.reader.entries
+        files = self._files
+        if stored is not self._shown_of[0] or files is not self._shown_of[1]:
+            self._shown_of = stored, files
+            of_files = [entry for path in sorted(files) for entry in files[path].entries]
+            self._shown = tuple(of_files) or None if stored is None else (*stored, *of_files)
+        return self._shown
+
+    @property
+    def problem(self) -> str:
+        """Why the database's recordings can't be read; empty: they can."""
+        return "" if self._background is None else self._background.reader.problem
+
+    @property
+    def jobs(self) -> Sequence[Job]:
+        """The jobs (see `RecordingLibrary`)."""
+        return self._list.jobs
+
+    def open_file(self, path: Path) -> None:
+        """Show the recordings of a packed file (see `RecordingLibrary`)."""
+
+        async def opened(_place: Place, _show: Show) -> JobResult:
+            file = await read_file(path)
+            self.show_file(file)
+            return JobResult(f"{file.name} has {counted(len(file.entries), 'recording')}.")
+
+        self._start(JobKind.OPEN, path.name, opened)
+
+    def show_file(self, file: LibraryFile) -> None:
+        """Show the recordings of a packed file that has been read."""
+        self._files = {**self._files, file.path: file}
+
+    def close_file(self, path: str) -> None:
+        """Show the recordings of a packed file no longer."""
+        self._files = {key: file for key, file in self._files.items() if key != path}
+
+    def verify(self, key: EntryKey, span: Span = ALL) -> None:
+        """Prove a recording, or a part of it."""
+        self._start(JobKind.VERIFY, _named(key), partial(verify_entry, key, span))
+
+    def export(
+        self, key: EntryKey, form: ExportFormat, path: Path, span: Span, *, replace: bool
+    ) -> None:
+        """Write a recording, or a part of it, to a file."""
+        work = partial(export_entry, key, form, path, span, replace)
+        self._start(JobKind.EXPORT, _named(key), work)
+
+    def import_files(self, paths: Sequence[Path], form: ImportFormat | None) -> None:
+        """Make a recording of other collectors' files."""
+        what = paths[0].name if len(paths) == 1 else counted(len(paths), "file")
+        self._start(JobKind.IMPORT, what, partial(import_paths, tuple(paths), form))
+
+    def pack(self, markets: Sequence[str], path: Path, span: Span, *, replace: bool) -> None:
+        """Write recordings into one packed file."""
+        some = counted(len(markets), "recording")
+        what = symbol_of(markets[0]) if len(markets) == 1 else some
+        self._start(JobKind.PACK, what, partial(pack_markets, tuple(markets), path, span, replace))
+
+    def unpack(self, path: Path) -> None:
+        """Merge the recordings of a packed file into the database."""
+        self._start(JobKind.UNPACK, path.name, partial(unpack_file, path))
+
+    def remove(self, market: str, span: Span) -> None:
+        """Remove a recording, or a part of it, for ever."""
+        self._start(JobKind.REMOVE, symbol_of(market), partial(remove_part, market, span))
+
+    def preview_removal(
+        self, market: str, span: Span, answered: Callable[[RemovalPreview], None]
+    ) -> None:
+        """Find what `remove` would take (see `RecordingLibrary`)."""
+        background = self._wake()
+        if background is not None:
+            task = asyncio.ensure_future(self._preview(background, market, span, answered))
+            self._asked.add(task)
+            task.add_done_callback(self._asked.discard)
+
+    def stop(self, number: int) -> None:
+        """Stop a job that waits or runs."""
+        if self._background is not None:
+            self._list.change(number, state=JobState.STOPPING)
+            self._background.loop.call(self._background.queue.stop, number)
+        elif any(waiting == number for waiting, _ in self._waiting):
+            self._waiting = [one for one in self._waiting if one[0] != number]
+            self._list.end(number, JobState.STOPPED, self._list.stopped(number))
+
+    def dismiss(self, number: int) -> None:
+        """Take a job that has ended off the list."""
+        self._list.take_off(number)
+
+    async def _preview(
+        self,
+        background: _Background,
+        market: str,
+        span: Span,
+        answered: Callable[[RemovalPreview], None],
+    ) -> None:
+        async def find() -> RemovalPreview:
+            try:
+                with driver_failures_raised():
+                    what = await find_part(market, span, background.place)
+            except KnownError as error:
+                return RemovalPreview(problem=sentence_of(error))
+            when = "" if span.is_all else " at that time"
+            problem = "" if what else f"Nothing of {symbol_of(market)} is recorded{when}."
+            return RemovalPreview(what, problem)
+
+        answered(await asyncio.wrap_future(background.loop.start(find())))
+
+    def _start(self, kind: JobKind, what: str, work: Work) -> None:
+        self._waiting.append((self._list.add(kind, what), work))
+        self._wake()
+
+    def _wake(self) -> _Background | None:
+        """Return the background, which begins with its first use; None without a database."""
+        if self._background is None and self._place is not None:
+            name, folder = self._place
+            loop = asyncio.get_running_loop()
+
+            def failed(error: BaseException) -> None:
+                loop.call_soon_threadsafe(self._failed, error)
+
+            self._background = _Background(self._list, name, folder, failed)
+            if self._dsn:
+                self._background.connect(self._dsn)
+        if self._background is not None:
+            self._background.reader.want()
+            for number, work in self._waiting:
+                self._background.loop.call(self._background.queue.put, number, work)
+            self._waiting.clear()
+        return self._background
+
+
+def _named(key: EntryKey) -> str:
+    where = f" in {Path(key.file).name}" if key.file else ""
+    return f"{symbol_of(key.market)}{where}"
