@@ -16,7 +16,8 @@ from orderbook_desktop.core.replay_status import ReplayOrder
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.replay.player import Player
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.recording_store import RecordingStore, store_of
+from orderbook_desktop.storage.store.database_store import store_of
+from orderbook_desktop.storage.store.recording_store import RecordingStore
 from tests.core.reference_book import Pairs, pairs_of, shown
 from tests.storage.recording_fixtures import Tape
 from tests.storage.shelf import Shelf, Shelved
