@@ -38,9 +38,10 @@ from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.symbols import is_market
 
 SUFFIX: Final = ".obd"
-# A file without trades has the first number, so that an earlier version of the program reads it.
+# A file has the least number that suffices, so that an earlier version of the program reads it.
 FORMAT: Final = 1
 FORMAT_WITH_TRADES: Final = 2
+FORMAT_WITH_BOOKMARKS: Final = 3
 # As in PNG files: a transfer as text, or one that clears the highest bit, changes it.
 _MAGIC: Final = b"\x89OBD\r\n\x1a\n"
 _END: Final = b"OBD\n"
@@ -65,9 +66,19 @@ TRADE_KINDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "trade_runs": ("first_id", "last_id", "from_ms", "to_ms"),
     }
 )
-_NUMBERS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({**KINDS, **TRADE_KINDS})
+# The same for a file with bookmarks, which has the tables of trades too.
+BOOKMARK_KINDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {"bookmarks": ("event_ms", "update_id")}
+)
+_NUMBERS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {**KINDS, **TRADE_KINDS, **BOOKMARK_KINDS}
+)
 _KINDS_OF: Final[Mapping[int, tuple[str, ...]]] = MappingProxyType(
-    {FORMAT: tuple(KINDS), FORMAT_WITH_TRADES: tuple(_NUMBERS)}
+    {
+        FORMAT: tuple(KINDS),
+        FORMAT_WITH_TRADES: (*KINDS, *TRADE_KINDS),
+        FORMAT_WITH_BOOKMARKS: tuple(_NUMBERS),
+    }
 )
 # By kind, the numbers in whose order the rows are; no two rows have the same.
 _ORDERS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
@@ -78,6 +89,7 @@ _ORDERS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "segments": (),
         "trade_parts": ("first_id", "last_id"),
         "trade_runs": (),
+        "bookmarks": (),
     }
 )
 # A document of a database has at most 16 MiB.
@@ -152,7 +164,7 @@ class _Table(Struct, frozen=True, array_like=True):
 class _Market(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What the directory says of a market: where its records begin, and its tables by kind.
 
-    Only a file with trades has tables of them.
+    Only a file with trades has tables of them, and only one with bookmarks a table of these.
     """
 
     market: str
@@ -163,6 +175,7 @@ class _Market(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     segments: _Table
     trade_parts: _Table | None = None
     trade_runs: _Table | None = None
+    bookmarks: _Table | None = None
 
     def table(self, kind: str) -> _Table:
         found: _Table = getattr(self, kind)
@@ -187,13 +200,23 @@ class PackedWriter:
     """Writes a packed recording to `file`, from its beginning to its end.
 
     Call `begin` for each market, in order of their names, then `add` its records in the order of
-    `KINDS` and `TRADE_KINDS`, then `end`; and `close` after the last market. The same calls write
-    the same bytes. Only a file that `has_trades` can have records of them.
+    `KINDS`, `TRADE_KINDS` and `BOOKMARK_KINDS`, then `end`; and `close` after the last market. The
+    same calls write the same bytes. Only a file that `has_trades` or `has_bookmarks` can have
+    records of these.
     """
 
-    def __init__(self, file: BinaryIO, schema: int, *, has_trades: bool = False) -> None:
+    def __init__(
+        self,
+        file: BinaryIO,
+        schema: int,
+        *,
+        has_trades: bool = False,
+        has_bookmarks: bool = False,
+    ) -> None:
         self._file = file
         self._format = FORMAT_WITH_TRADES if has_trades else FORMAT
+        if has_bookmarks:
+            self._format = FORMAT_WITH_BOOKMARKS
         self._markets: list[_Market] = []
         self._market, self._begun = "", 0
         self._rows: dict[str, list[tuple[int, ...]]] = {}
@@ -212,7 +235,7 @@ class PackedWriter:
         self._rows = {kind: [] for kind in _KINDS_OF[self._format]}
 
     def add(self, kind: str, numbers: Numbers, record: bytes) -> None:
-        """Write a record, to be looked up by `numbers` (see `KINDS` and `TRADE_KINDS`)."""
+        """Write a record, to be looked up by `numbers` (see `KINDS` and those after it)."""
         self._rows[kind].append((self._at, len(record), zlib.crc32(record), *numbers))
         self._write(record)
 

@@ -16,6 +16,7 @@ import msgspec
 import pytest
 
 from orderbook_desktop.formats.packed_file import (
+    BOOKMARK_KINDS,
     KINDS,
     TRADE_KINDS,
     DamagedPackedFile,
@@ -30,19 +31,21 @@ from orderbook_desktop.formats.packed_file import (
 _FOOTER = 48
 
 
-def _kinds(*, has_trades: bool) -> dict[str, tuple[str, ...]]:
-    return {**KINDS, **(TRADE_KINDS if has_trades else {})}
+def _kinds(form: int) -> dict[str, tuple[str, ...]]:
+    """The kinds of records of a format."""
+    chosen: dict[str, tuple[str, ...]] = {}
+    for kinds in (KINDS, TRADE_KINDS, BOOKMARK_KINDS)[:form]:
+        chosen |= kinds
+    return chosen
 
 
-def _written(
-    markets: int = 2, records: int = 3, schema: int = 3, *, has_trades: bool = False
-) -> bytes:
+def _written(markets: int = 2, records: int = 3, schema: int = 3, *, form: int = 1) -> bytes:
     """A file of made-up records."""
     chosen, out = random.Random(1), io.BytesIO()
-    writer = PackedWriter(out, schema, has_trades=has_trades)
+    writer = PackedWriter(out, schema, has_trades=form == 2, has_bookmarks=form == 3)
     for market in range(markets):
         writer.begin(f"M{market}")
-        for kind, numbers in _kinds(has_trades=has_trades).items():
+        for kind, numbers in _kinds(form).items():
             for number in range(records):
                 row = tuple(number * 10 + at for at in range(len(numbers)))
                 writer.add(kind, row, chosen.randbytes(chosen.randrange(1, 200)))
@@ -75,16 +78,16 @@ def _directory(data: bytes) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.parametrize("has_trades", [False, True])
-def test_what_was_written_is_read(tmp_path: Path, *, has_trades: bool) -> None:
+@pytest.mark.parametrize("form", [1, 2, 3])
+def test_what_was_written_is_read(tmp_path: Path, form: int) -> None:
     path = tmp_path / "a.obd"
-    path.write_bytes(_written(has_trades=has_trades))
+    path.write_bytes(_written(form=form))
     chosen = random.Random(1)
     reported: list[tuple[int, int]] = []
     with PackedFile(path) as file:
         assert (file.markets, file.schema, file.size) == (["M0", "M1"], 3, path.stat().st_size)
         for market in file.markets:
-            for kind, numbers in _kinds(has_trades=has_trades).items():
+            for kind, numbers in _kinds(form).items():
                 rows = file.rows(market, kind)
                 for number, row in enumerate(rows):
                     assert file.record(row) == chosen.randbytes(chosen.randrange(1, 200))
@@ -101,9 +104,9 @@ def test_an_empty_recording_can_be_read(tmp_path: Path) -> None:
     _proven(tmp_path / "a.obd", _written(records=0))
 
 
-@pytest.mark.parametrize("has_trades", [False, True])
-def test_each_flipped_byte_is_found(tmp_path: Path, *, has_trades: bool) -> None:
-    data = _written(markets=1, records=2, has_trades=has_trades)
+@pytest.mark.parametrize("form", [1, 2, 3])
+def test_each_flipped_byte_is_found(tmp_path: Path, form: int) -> None:
+    data = _written(markets=1, records=2, form=form)
     for at in range(len(data)):
         changed = bytearray(data)
         changed[at] ^= 1 << (at % 8)
@@ -122,16 +125,16 @@ def test_each_cut_is_found(tmp_path: Path) -> None:
 
 def test_another_format_is_named(tmp_path: Path) -> None:
     data = bytearray(_written())
-    data[8:12] = struct.pack("<I", 3)
+    data[8:12] = struct.pack("<I", 4)
     data[16:20] = struct.pack("<I", zlib.crc32(data[:16]))
-    with pytest.raises(OtherFormat, match=r"has format 3, which this version .* a later version"):
+    with pytest.raises(OtherFormat, match=r"has format 4, which this version .* a later version"):
         _proven(tmp_path / "a.obd", bytes(data))
 
 
-@pytest.mark.parametrize("has_trades", [False, True])
-def test_the_tables_are_those_of_the_format(tmp_path: Path, *, has_trades: bool) -> None:
-    data = bytearray(_written(has_trades=has_trades))
-    data[8:12] = struct.pack("<I", 1 if has_trades else 2)
+@pytest.mark.parametrize("form", [1, 2, 3])
+def test_the_tables_are_those_of_the_format(tmp_path: Path, form: int) -> None:
+    data = bytearray(_written(form=form))
+    data[8:12] = struct.pack("<I", form % 3 + 1)
     data[16:20] = struct.pack("<I", zlib.crc32(data[:16]))
     with pytest.raises(DamagedPackedFile, match="other tables than its format"):
         _proven(tmp_path / "a.obd", bytes(data))

@@ -9,7 +9,13 @@ from pathlib import Path
 from orderbook_desktop.core.archive.rows import LevelRows, RowStream
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.witness import Witness
-from orderbook_desktop.formats.packed_file import KINDS, TRADE_KINDS, PackedFile, PackedWriter
+from orderbook_desktop.formats.packed_file import (
+    BOOKMARK_KINDS,
+    KINDS,
+    TRADE_KINDS,
+    PackedFile,
+    PackedWriter,
+)
 from orderbook_desktop.storage.exports.packed_file import PackedMarket, PackJob, pack
 from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.store.database import Database
@@ -75,9 +81,13 @@ Rows = dict[str, list[tuple[tuple[int, ...], bytes]]]
 def rebuilt(path: Path, other: Path, change: Callable[[Rows], object]) -> None:
     """Write a packed file with other rows and records, whose checksums are right."""
     with PackedFile(path) as file, other.open("wb") as out:
-        has_trades = any(len(file.rows(market, "trade_runs")) for market in file.markets)
-        kinds = {**KINDS, **(TRADE_KINDS if has_trades else {})}
-        writer = PackedWriter(out, file.schema, has_trades=has_trades)
+        has_trades, has_bookmarks = (
+            any(len(file.rows(market, kind)) for market in file.markets)
+            for kind in ("trade_runs", "bookmarks")
+        )
+        kinds = {**KINDS, **(TRADE_KINDS if has_trades or has_bookmarks else {})}
+        kinds |= BOOKMARK_KINDS if has_bookmarks else {}
+        writer = PackedWriter(out, file.schema, has_trades=has_trades, has_bookmarks=has_bookmarks)
         for market in file.markets:
             rows: Rows = {
                 kind: [

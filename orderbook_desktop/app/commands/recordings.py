@@ -190,6 +190,7 @@ def as_fields(summary: RecordingSummary) -> dict[str, Any]:
         ],
         "running": summary.running,
         "recorder": summary.recorder.value or None,
+        "bookmarks": summary.bookmarks,
         **_trade_fields(summary.trades),
     }
 

@@ -8,7 +8,7 @@ far an archiver has come. So every segment of it has ended, is archived and has 
 - an event that two segments have is only in the first;
 - a segment without events is left out, and so is what a running recorder has not yet named.
 
-Trades are packed as they are stored (`storage.exports.packed_trades`).
+Trades are packed as they are stored (`storage.exports.packed_trades`), and so are bookmarks.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from msgspec.structs import replace
 
 from orderbook_desktop.core.events import WIDEST_EVENT, DepthDiff
 from orderbook_desktop.core.number_format import counted, listed
+from orderbook_desktop.core.replay import Bookmark
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.storage.errors import DatabaseError
@@ -82,7 +83,7 @@ class CutWhilePacked(ExportError):
 class PackedMarket(Struct, frozen=True):
     """What was packed of `market`: segments with a book, their events, and events without one.
 
-    Besides there are `trades`.
+    Besides there are `trades` and `bookmarks`.
     """
 
     market: str
@@ -90,6 +91,7 @@ class PackedMarket(Struct, frozen=True):
     events: int
     loose: int
     trades: int = 0
+    bookmarks: int = 0
 
     @property
     def text(self) -> str:
@@ -99,6 +101,8 @@ class PackedMarket(Struct, frozen=True):
             texts.append(f"{counted(self.loose, 'event')} of no known book")
         if self.trades:
             texts.append(counted(self.trades, "trade"))
+        if self.bookmarks:
+            texts.append(counted(self.bookmarks, "bookmark"))
         return listed(texts, ", and ")
 
 
@@ -133,11 +137,16 @@ async def pack(
     states = await recorder_states(database) if isinstance(database, Database) else {}
     packed: list[PackedMarket] = []
     with export_target(job.path, replace=job.replace) as file:
-        records = PackedRecords(file, has_trades=await _has_trades(store, job))
+        bookmarks = {market: await _bookmarks(store, market, job) for market in job.symbols}
+        records = PackedRecords(
+            file,
+            has_trades=await _has_trades(store, job),
+            has_bookmarks=any(bookmarks.values()),
+        )
         for market in sorted(job.symbols):
             state = states.get(market, RecorderState.NONE)
             packer = _MarketPacker(store, records, market, job, progress, is_live=state.is_live)
-            packed.append(await packer.run())
+            packed.append(await packer.run(bookmarks[market]))
             if not (packed[-1].segments or packed[-1].loose or packed[-1].trades):
                 raise NothingRecorded(job.symbols[market])
         await in_thread(records.close)
@@ -152,6 +161,16 @@ async def _has_trades(store: ProvableStore, job: PackJob) -> bool:
         and (job.to_ms is None or run.from_ms < job.to_ms)
         for run in runs
     )
+
+
+async def _bookmarks(store: ProvableStore, market: str, job: PackJob) -> list[Bookmark]:
+    """Return the bookmarks of a market that are to be packed. Raises `DamagedDocument`."""
+    return [
+        bookmark
+        for bookmark in await store.bookmarks.sound(market)
+        if (job.from_ms is None or bookmark.event_ms >= job.from_ms)
+        and (job.to_ms is None or bookmark.event_ms < job.to_ms)
+    ]
 
 
 class _MarketPacker:
@@ -177,8 +196,8 @@ class _MarketPacker:
         self._raw_ids: set[int] = set()
         self._done = self._total = 0
 
-    async def run(self) -> PackedMarket:
-        """Pack it."""
+    async def run(self, bookmarks: Sequence[Bookmark]) -> PackedMarket:
+        """Pack it, with `bookmarks`."""
         segments = await self._store.segments(self._market)
         self._total = sum(stored.segment.event_count for stored in segments)
         self._records.begin(self._market)
@@ -201,10 +220,13 @@ class _MarketPacker:
         for packed in self._packed:
             self._records.put_segment(packed)
         trades = await self._pack_trades() if self._records.has_trades else 0
+        for bookmark in bookmarks:
+            self._records.put_bookmark(bookmark)
         await in_thread(self._records.end)
         loose = sum(packed.segment.event_count for packed in self._packed[len(with_book) :])
         events = sum(packed.segment.event_count for packed in with_book)
-        return PackedMarket(self._market, len(with_book), events, loose, trades)
+        counts = len(with_book), events, loose, trades, len(bookmarks)
+        return PackedMarket(self._market, *counts)
 
     async def _pack_trades(self) -> int:
         job, store = self._job, self._store.trades

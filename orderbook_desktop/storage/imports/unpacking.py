@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing, suppress
 from functools import partial
@@ -24,11 +25,13 @@ from orderbook_desktop.core.archive import decode_chunk
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.number_format import counted, listed
+from orderbook_desktop.core.replay import Bookmark
 from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.formats.packed_file import DamagedPackedFile
 from orderbook_desktop.storage.imports.unpacking_trades import TradeUnpacking
 from orderbook_desktop.storage.reading.portion import Portion, Span, loose_events
 from orderbook_desktop.storage.store.bookless import BooklessRun
+from orderbook_desktop.storage.store.bookmarks import DatabaseBookmarks
 from orderbook_desktop.storage.store.checkpoints import Checkpoints, book_key
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
@@ -77,6 +80,7 @@ class UnpackedMarket(Struct, frozen=True):
     """What was new of `market`: `segments` with a book, their events, and events without one.
 
     `known` of its events were stored before. So it is with `trades`, and `known_trades` of them.
+    `bookmarks` are new ones: of one that is stored, what was stored stays.
     """
 
     market: str
@@ -86,11 +90,12 @@ class UnpackedMarket(Struct, frozen=True):
     known: int
     trades: int = 0
     known_trades: int = 0
+    bookmarks: int = 0
 
     @property
     def has_any(self) -> bool:
         """Whether anything was new."""
-        return bool(self.segments or self.loose or self.trades)
+        return bool(self.segments or self.loose or self.trades or self.bookmarks)
 
     @property
     def text(self) -> str:
@@ -105,6 +110,8 @@ class UnpackedMarket(Struct, frozen=True):
             texts.append(f"{counted(self.loose, 'event')} of no known book")
         if self.trades:
             texts.append(counted(self.trades, "trade"))
+        if self.bookmarks:
+            texts.append(counted(self.bookmarks, "bookmark"))
         count = self.known + self.known_trades
         return listed(texts) + (f" ({count:,} more were there already)" if count else "")
 
@@ -167,6 +174,8 @@ class _Unpacking:
         self._trades: dict[str, TradeUnpacking] = {}
         self._keys: set[str] = set()
         self._known: dict[str, int] = {}
+        self._bookmarks: dict[str, list[Bookmark]] = {}
+        self._new_bookmarks: Counter[str] = Counter()
         self._done = self._total = 0
 
     async def run(self) -> list[UnpackedMarket]:
@@ -203,7 +212,7 @@ class _Unpacking:
         new, trades = counts[False], self._trades[market]
         return UnpackedMarket(
             *(market, len(new), sum(new), sum(counts[True]), self._known[market]),
-            *(trades.new, trades.known),
+            *(trades.new, trades.known, self._new_bookmarks[market]),
         )
 
     async def _compare(self, market: str) -> None:
@@ -218,6 +227,7 @@ class _Unpacking:
         for run in runs:
             await self._compare_run(run, recorded)
         await self._check_witnesses(market)
+        self._bookmarks[market] = await self._file.bookmarks.sound(market)
         known = {stored.id for stored in segments} | {run.id for run in runs}
         strays = await self._file.stray_chunks(market, known, 0, _LAST_MINUTE)
         if strays or await self._file.stray_books(market, known):
@@ -356,6 +366,10 @@ class _Unpacking:
         await self._journal.commit(segments)
         for trades in self._trades.values():
             await trades.claim()
+        stored = DatabaseBookmarks(self._database)
+        for market, bookmarks in self._bookmarks.items():
+            for bookmark in bookmarks:
+                self._new_bookmarks[market] += await stored.put_new(bookmark)
 
     async def _write_stretch(self, part: _Stretch) -> ImportedSegment:
         portion = Portion(self._file, part.stored, part.span, _FOLLOWED)

@@ -64,7 +64,8 @@ class RecordingSummary(Struct, frozen=True):
 
     `stored_bytes` is the size of its events: packed chunks, and the texts of raw events, estimated
     from some of them. `recorder` is what its recorder does, `imports` are the imported segments,
-    and `healed` the gaps of single recorders that others have filled.
+    and `healed` the gaps of single recorders that others have filled. `bookmarks` is how many
+    moments of it a person marked.
     """
 
     market: str
@@ -76,6 +77,7 @@ class RecordingSummary(Struct, frozen=True):
     imports: tuple[StoredSegment, ...] = ()
     healed: tuple[HealedGap, ...] = ()
     trades: TradeSummary = TradeSummary()
+    bookmarks: int = 0
 
     @property
     def running(self) -> bool:
@@ -129,6 +131,7 @@ async def summary_of(
         tuple(stored for stored in segments if stored.is_imported),
         tuple(await asyncio.to_thread(healed_gaps, timeline, segments)),
         trades,
+        len(await store.bookmarks.all(market)),
     )
 
 

@@ -32,6 +32,7 @@ from orderbook_desktop.storage.retention.trade_removal import (
     find_trades,
     remove_trades,
 )
+from orderbook_desktop.storage.store.bookmarks import DatabaseBookmarks
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.cuts import (
     ChainLink,
@@ -47,6 +48,7 @@ from orderbook_desktop.storage.store.import_journal import (
 )
 from orderbook_desktop.storage.store.packing import pack_chunk
 from orderbook_desktop.storage.store.segment_documents import StoredSegment
+from orderbook_desktop.storage.store.segments import has_segment
 from orderbook_desktop.storage.store.trade_reader import DatabaseTrades
 
 _CHUNKS_A_CUT: Final = 100
@@ -300,7 +302,16 @@ async def remove(
     for done, part in enumerate(removal.parts):
         progress(done, len(removal.parts))
         await _remove_part(database, part, standing)
+    if not await _has_any(database, span.market):
+        await DatabaseBookmarks(database).drop(span.market)
     return removal
+
+
+async def _has_any(database: Database, market: str) -> bool:
+    """Whether anything of `market` is still stored: else its bookmarks go, too."""
+    if await has_segment(database, market):
+        return True
+    return bool(await DatabaseTrades(database).runs(market))
 
 
 class _Standing:

@@ -10,6 +10,7 @@ from orderbook_desktop.core.event_times import in_ms
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.timeline import LooseEnd
 from orderbook_desktop.storage.store.bookless import BooklessRun, BooklessRuns, all_segments
+from orderbook_desktop.storage.store.bookmarks import DatabaseBookmarks
 from orderbook_desktop.storage.store.checkpoints import Checkpoints, SegmentBooks, StoredBook
 from orderbook_desktop.storage.store.chunks import ChunkStore, packed_chunk, stored_chunk
 from orderbook_desktop.storage.store.database import Database
@@ -55,6 +56,7 @@ class DatabaseStore:
         # By market: each adapts to how many ids its market uses.
         self._raw: dict[str, RawEvents] = {}
         self.trades = DatabaseTrades(database)
+        self.bookmarks = DatabaseBookmarks(database)
 
     async def markets(self) -> list[str]:
         """Return the markets that have segments (see `RecordingStore`)."""

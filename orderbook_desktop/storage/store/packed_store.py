@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from orderbook_desktop.core.archive.minutes import MINUTE_MS
 from orderbook_desktop.core.events import DepthDiff
+from orderbook_desktop.core.replay import Bookmark
 from orderbook_desktop.core.timeline import LooseEnd
 from orderbook_desktop.core.trade_coverage import TradeRun
 from orderbook_desktop.formats.packed_file import (
@@ -29,6 +30,7 @@ from orderbook_desktop.formats.packed_file import (
     Rows,
 )
 from orderbook_desktop.storage.store.bookless import BooklessRun, bookless_run
+from orderbook_desktop.storage.store.bookmarks import PackedBookmarks, put_bookmark
 from orderbook_desktop.storage.store.checkpoints import (
     SegmentBooks,
     StoredBook,
@@ -69,13 +71,19 @@ class PackedRecords:
 
     Call `begin` for each market, in order of their names; then write its chunks, in order of their
     segments' numbers and start ids; then books, witnesses and segments in the order of their
-    numbers; then the parts and the runs of trades in the order of their ids; then `end`. Call
-    `close` after the last market. Trades can only be written if the file `has_trades`.
+    numbers; then the parts and the runs of trades in the order of their ids; then bookmarks in the
+    order of their times; then `end`. Call `close` after the last market. Trades can only be written
+    if the file `has_trades`, and bookmarks if it `has_bookmarks`.
     """
 
-    def __init__(self, file: BinaryIO, *, has_trades: bool = False) -> None:
+    def __init__(
+        self, file: BinaryIO, *, has_trades: bool = False, has_bookmarks: bool = False
+    ) -> None:
         self.has_trades = has_trades
-        self._writer = PackedWriter(file, PACKED_SCHEMA, has_trades=has_trades)
+        self.has_bookmarks = has_bookmarks
+        self._writer = PackedWriter(
+            file, PACKED_SCHEMA, has_trades=has_trades, has_bookmarks=has_bookmarks
+        )
 
     @property
     def size(self) -> int:
@@ -128,6 +136,10 @@ class PackedRecords:
         """Write the next run of trades, all of whose trades are archived, or none."""
         put_trade_run(self._writer, run, is_archived=is_archived)
 
+    def put_bookmark(self, bookmark: Bookmark) -> None:
+        """Write the next bookmark."""
+        put_bookmark(self._writer, bookmark)
+
 
 class _Market(Struct, frozen=True):
     """The segments of a market, in the order of their rows, and their numbers by id."""
@@ -161,6 +173,7 @@ class PackedStore:
         # That of the market that was read last.
         self._known: tuple[str, _Market] | None = None
         self.trades = PackedTrades(file, self._document)
+        self.bookmarks = PackedBookmarks(file, self._document)
 
     @property
     def file(self) -> PackedFile:

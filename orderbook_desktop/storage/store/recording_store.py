@@ -21,6 +21,7 @@ from orderbook_desktop.core.archive import ArchiveChunk
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.timeline import LooseEnd
 from orderbook_desktop.storage.store.bookless import BooklessRun
+from orderbook_desktop.storage.store.bookmarks import BookmarkStore
 from orderbook_desktop.storage.store.checkpoints import SegmentBooks, StoredBook
 from orderbook_desktop.storage.store.packing import PackedChunk
 from orderbook_desktop.storage.store.raw_events import IdRange, RawEvent
@@ -136,6 +137,11 @@ class RecordingStore(SegmentStore, Protocol):
     @property
     def trades(self) -> TradeStore:
         """The trades that are stored here."""
+        ...
+
+    @property
+    def bookmarks(self) -> BookmarkStore:
+        """The bookmarks that are stored here."""
         ...
 
     async def markets(self) -> list[str]:

@@ -25,6 +25,7 @@ Times of events are in the unit that their run names; receive times are nanoseco
                  (`storage.store.trade_runs`).
 `witnesses`      snapshots of the exchange, taken during the recording for comparison
                  (`storage.store.witnesses`).
+`bookmarks`      moments that a person marked (`storage.store.bookmarks`).
 `leases`         who archives a market (`storage.store.leases`).
 `meta`           the schema's version, and the journal of imports.
 
@@ -57,6 +58,7 @@ TRADE_EVENTS: Final = "trade_events"
 TRADE_CHUNKS: Final = "trade_chunks"
 TRADE_RUNS: Final = "trade_runs"
 WITNESSES: Final = "witnesses"
+BOOKMARKS: Final = "bookmarks"
 LEASES: Final = "leases"
 META: Final = "meta"
 

@@ -16,6 +16,7 @@ from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.timeline import LooseEnd
 from orderbook_desktop.storage.reading.recording import NotCovered, Recording, recorded_markets
 from orderbook_desktop.storage.store.bookless import BooklessRun
+from orderbook_desktop.storage.store.bookmarks import BookmarkStore
 from orderbook_desktop.storage.store.checkpoints import StoredBook, book_key
 from orderbook_desktop.storage.store.packing import pack_chunk
 from orderbook_desktop.storage.store.recording_store import ChunkSpan, StoredChunk
@@ -39,6 +40,10 @@ class MemoryStore:
 
     @property
     def trades(self) -> TradeStore:
+        raise NotImplementedError
+
+    @property
+    def bookmarks(self) -> BookmarkStore:
         raise NotImplementedError
 
     async def markets(self) -> list[str]:
