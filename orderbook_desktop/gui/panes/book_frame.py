@@ -124,7 +124,7 @@ def _explanation_of(frame: BookFrame) -> Message | None:
         FeedState.RECONNECTING: f"Reconnecting to {name}",
         FeedState.DATABASE_AWAY: "The database is away",
         FeedState.DATABASE_LATE: "The database is late",
-        FeedState.REPLAY: f"Nothing of {name} was recorded here",
+        FeedState.REPLAY: f"The book of {name} is not known here",
         FeedState.NOT_TRADED: f"The exchange doesn't trade {name}",
     }
     details = {

@@ -70,7 +70,10 @@ class Pane(QWidget):
         """Mark the price that is pointed at in another pane, or (None) none any more."""
 
     def set_pages(self, pages: TradePages | None) -> None:
-        """Read recorded trades from `pages`, if there are any. A pane without trades ignores it."""
+        """Read recorded trades from `pages`, if there are any. A pane without trades ignores it.
+
+        What was read from others is forgotten.
+        """
 
     def begin_anew(self) -> None:
         """Treat the next frame as that of another market."""

@@ -22,6 +22,7 @@ from PySide6.QtWidgets import (
 from orderbook_desktop.core.desk import BrowserSwitch, Desk, NoticeAction
 from orderbook_desktop.core.disk import RecordingStorage
 from orderbook_desktop.core.recording_status import RecordingStatus
+from orderbook_desktop.core.replay import Replay
 from orderbook_desktop.core.status import Badge
 from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.gui.actions import Action, Choice, Command, Switch
@@ -36,6 +37,7 @@ from orderbook_desktop.gui.window.bridge import DeskBridge
 from orderbook_desktop.gui.window.leaving import Leaving
 from orderbook_desktop.gui.window.notice_bar import NoticeBar
 from orderbook_desktop.gui.window.replay_control import ReplayControl
+from orderbook_desktop.gui.window.replay_view import ReplayView
 from orderbook_desktop.gui.window.status_line import StatusLine
 from orderbook_desktop.gui.window.top_bar import TopBar
 from orderbook_desktop.gui.window.veil import Veil
@@ -84,6 +86,7 @@ class MainWindow(QMainWindow):
         self._preferences = preferences
         self._finishing = False
         self._shows_demo = desk.demo
+        self._shown_replay: Replay | None = None
         self._storage = storage
         self.welcome: WelcomePanel | None = None
         self.themes = ThemeKeeper(
@@ -98,6 +101,7 @@ class MainWindow(QMainWindow):
         self.demo_strip = QLabel(_DEMO_TEXT, self)
         self.notice_bar = NoticeBar(self, desk.next_attempt)
         self.panes = [make(theme, preferences, self) for make in panes]
+        self.replay_view = ReplayView(self.panes, now_ns, self)
         self.status_line = StatusLine(self)
         of_panes = [
             *self._switches_of_panes(),
@@ -185,11 +189,12 @@ class MainWindow(QMainWindow):
         """Show the panes that the person wants, and the others where all have room."""
         usual = sum(pane.sizeHint().width() for pane in self.panes) * text_scale(self)
         has_room = self.width() >= usual * _CROWDED
-        for pane in self.panes:
+        for pane, striped in zip(self.panes, self.replay_view.striped, strict=True):
             wanted = self._preferences.shows_pane(pane.accessibleName())
             is_shown = pane.shown_by is None or (has_room if wanted is None else wanted)
             if pane.isHidden() is is_shown:
                 pane.setVisible(is_shown)
+                striped.setVisible(is_shown)
                 if not is_shown:
                     self._focus_first_pane()
             if pane.shown_by is not None:
@@ -208,9 +213,9 @@ class MainWindow(QMainWindow):
         self._splitter = QSplitter(Qt.Orientation.Horizontal)
         self._splitter.setChildrenCollapsible(False)
         self._splitter.setHandleWidth(5)
-        for place, pane in enumerate(self.panes):
-            self._splitter.addWidget(pane)
-            self._splitter.setStretchFactor(place, pane.stretch)
+        for place, striped in enumerate(self.replay_view.striped):
+            self._splitter.addWidget(striped)
+            self._splitter.setStretchFactor(place, striped.pane.stretch)
         self._take_usual_widths()
         self._show_panes()
         middle = QWidget(self)
@@ -223,6 +228,7 @@ class MainWindow(QMainWindow):
         column.addWidget(self.status_line)
         self.setCentralWidget(middle)
         self.veil = Veil(self._splitter, self.themes.theme, middle)
+        self.gap_card = self.replay_view.lay_over(self._splitter, middle)
         self._focus_first_pane()
 
     def _connect(self) -> None:
@@ -235,7 +241,12 @@ class MainWindow(QMainWindow):
         bridge.rate_changed.connect(self.status_line.show_rate)
         self.status_line.gaps_wanted.connect(self._show_gaps)
         self.installEventFilter(self.replay)
-        self.replay.commanded.connect(self._show_replay)
+        bridge.replay_changed.connect(self.replay_view.show_status)
+        bridge.replay_changed.connect(self.menus.show_replay)
+        self.replay.commanded.connect(self._follow_command)
+        self.replay_view.turned.connect(self.top_bar.record_button.show_live)
+        self.replay_view.told.connect(self._show_moment)
+        self.replay_view.passed.connect(self._pass_gap)
         self.top_bar.commanded.connect(bridge.look)
         self.top_bar.left.connect(self._focus_first_pane)
         for pane in self.panes:
@@ -254,6 +265,7 @@ class MainWindow(QMainWindow):
         self.themes.changed.connect(self.veil.set_theme)
         self._describer.timeout.connect(self._describe)
         self._describer.timeout.connect(self._show_disk)
+        self._describer.timeout.connect(self.replay_view.tick)
 
     def _focus_first_pane(self) -> None:
         for pane in self.panes[:1]:
@@ -326,6 +338,9 @@ class MainWindow(QMainWindow):
     def _show_frame(self, frame: BookFrame) -> None:
         self.top_bar.grouping_box.set_frame(frame)
         self.top_bar.show_status(frame.status)
+        if self.replay_view.at_gap:
+            # The card tells all about it.
+            frame = replace(frame, explains=False)
         beside = frame if frame.has_levels else replace(frame, explains=False)
         for place, pane in enumerate(self.panes):
             pane.set_frame(beside if place else frame)
@@ -344,22 +359,43 @@ class MainWindow(QMainWindow):
             # The next start must not begin with choices made in the demo's market.
             self._preferences.remember(desk)
         self.menus.show_desk(self._desk)
-        self._show_replay()
+        if desk.replay is not self._shown_replay:
+            self._shown_replay = desk.replay
+            for pane in self.panes:
+                pane.set_pages(desk.trade_pages)
 
-    def _show_replay(self) -> None:
+    def _follow_command(self) -> None:
+        self.bridge.look()
+        # A switch may have been pressed that the replay has not obeyed yet.
+        self.menus.show_replay(self.replay_view.status)
+
+    def _show_moment(self, time: str, moment: str) -> None:
+        """Show the time of a replay; empty texts: there is none."""
+        self.top_bar.badge.set_moment(time)
+        live_symbol = self._desk.live_symbol.symbol
+        self.status_line.show_replay(moment, self.replay_view.file, live_symbol)
+        self._show_title()
+
+    def _pass_gap(self) -> None:
         replay = self._desk.replay
-        self.menus.show_replay(None if replay is None else replay.status)
+        if replay is not None:
+            replay.play()
+            self.bridge.look()
+        self._focus_first_pane()
 
     def _show_demo(self) -> None:
         """Show whether the market is made up; when that changes, the panes start afresh."""
         demo = self._desk.demo
-        mark = "DEMO · " if demo else ""
-        self.setWindowTitle(f"{mark}{self._desk.symbol.symbol} · Orderbook Desktop")
+        self._show_title()
         self.demo_strip.setVisible(demo)
         if demo != self._shows_demo:
             self._shows_demo = demo
             for pane in self.panes:
                 pane.begin_anew()
+
+    def _show_title(self) -> None:
+        parts = (self.replay_view.word, "DEMO" if self._desk.demo else "", self._desk.symbol.symbol)
+        self.setWindowTitle(" · ".join([*filter(None, parts), "Orderbook Desktop"]))
 
     def _show_badge(self, badge: Badge) -> None:
         self.top_bar.badge.set_badge(badge)
@@ -406,7 +442,7 @@ class MainWindow(QMainWindow):
     def _describe(self) -> None:
         """Update the panes' spoken descriptions, at a pace at which a person can listen."""
         for pane in self.panes:
-            said = [self.veil.text, pane.summary()]
+            said = [self.replay_view.word, self.veil.text, pane.summary()]
             pane.setAccessibleDescription(". ".join(filter(None, said)))
 
     def _show_in_quote(self, wanted: bool) -> None:
@@ -422,6 +458,7 @@ class MainWindow(QMainWindow):
         """Write times in the zone that the person wants."""
         zone = UTC if self._preferences.shows_utc else None
         self.status_line.set_zone(zone)
+        self.replay_view.set_zone(zone)
         for pane in self.panes:
             pane.set_zone(zone)
 

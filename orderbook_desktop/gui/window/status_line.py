@@ -14,7 +14,7 @@ from orderbook_desktop.core.disk import DiskStatus, Retention, bytes_text
 from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.recorded_gaps import gaps_text
 from orderbook_desktop.core.recording_status import RecordingStatus
-from orderbook_desktop.core.status import FeedStatus
+from orderbook_desktop.core.status import REPLAY, FeedState, FeedStatus
 from orderbook_desktop.core.time_text import time_of_day_text
 from orderbook_desktop.gui.disk_text import disk_field, size_sentence
 from orderbook_desktop.gui.panes.book_frame import BookFrame
@@ -25,6 +25,7 @@ _SPACING: Final = 18
 _PAUSE_MS: Final = 100
 # Left to right on screen. Where room is short, the fields with the lowest numbers are shown.
 _FIELDS: Final = {
+    "replay": -1,
     "exchange": 0,
     "source": 4,
     "recorded": 1,
@@ -77,6 +78,10 @@ class StatusLine(QWidget):
         self._pause = QTimer(self, interval=_PAUSE_MS, singleShot=True)
         self._pause.timeout.connect(self._show_latest)
         self._sentence = self._recording_problem = ""
+        # What is live beside a replay, and the file that is played.
+        self._live_symbol = self._file = ""
+        self._recording: RecordingStatus | None = None
+        self._labels["replay"].setObjectName("replayField")
         self._widths: dict[str, int] = dict.fromkeys(_FIELDS, 0)
         row = QHBoxLayout(self)
         row.setContentsMargins(10, 3, 10, 3)
@@ -99,15 +104,26 @@ class StatusLine(QWidget):
 
     def show_recording(self, recording: RecordingStatus) -> None:
         """Show the recording's counters, and its problem if it has one."""
+        self._recording = recording
         size = bytes_text(recording.counts.payload_bytes)
         recorded = f"Recorded {recording.stored_text}, {size}"
         if recording.recorded_by:
             recorded = f"Recorded by {recording.recorded_by}"
-        self._set("recorded", recorded)
+        live = f"LIVE {self._live_symbol}: " if self._live_symbol else ""
+        self._set("recorded", live + recorded)
         self._set("waiting", f"Waiting {recording.waiting:,}")
         self._set("gaps", f"Gaps {gaps_text(recording.gaps)}")
         self._recording_problem = f"▲ {recording.problem}" if recording.problem else ""
         self._arrange()
+
+    def show_replay(self, moment: str, file: str, live_symbol: str) -> None:
+        """Show the moment of a replay, and what of the line is live; without one it is empty."""
+        self._set("replay", f"{REPLAY} {moment}" if moment else "")
+        live_symbol, file = (live_symbol, file) if moment else ("", "")
+        if (live_symbol, file) != (self._live_symbol, self._file):
+            self._live_symbol, self._file = live_symbol, file
+            if self._recording is not None:
+                self.show_recording(self._recording)
 
     def show_disk(self, disk: DiskStatus, retention: Retention) -> None:
         """Show the size of the recordings, and how long the disk has room for them."""
@@ -152,7 +168,10 @@ class StatusLine(QWidget):
 
     def show_status(self, status: FeedStatus) -> None:
         """Show which source serves the book."""
-        self._set("source", f"Source: {SOURCE_NAMES[status.source].lower()}")
+        name = SOURCE_NAMES[status.source].lower()
+        if status.state is FeedState.REPLAY:
+            name = self._file or "recording"
+        self._set("source", f"Source: {name}")
 
     def show_rate(self, per_second: int) -> None:
         """Show how often the book changes."""

@@ -110,7 +110,7 @@ class RecordButton(QToolButton):
         self.setCheckable(True)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.clicked.connect(self.wanted)
-        self._compact = False
+        self._compact = self._is_live = False
         self.set_recording(RecordingStatus("", RecordingState.STOPPED, kept=False, wanted=False))
 
     def set_recording(self, recording: RecordingStatus) -> None:
@@ -134,16 +134,22 @@ class RecordButton(QToolButton):
         else:
             sign = "●"
             tip = f"Recording this symbol. Click to stop ({RECORD.keys_text})"
-        text = f"{sign} Record" if self._compact else f"{sign} Record: {word}"
+        live = "LIVE " if self._is_live else ""
+        text = f"{live}{sign} Record" if self._compact else f"{live}{sign} Record: {word}"
         if text != self.text():
             self.setText(text)
-        if self.accessibleName() != f"Recording {word}":
-            self.setAccessibleName(f"Recording {word}")
+        if self.accessibleName() != f"{live}Recording {word}":
+            self.setAccessibleName(f"{live}Recording {word}")
         self.setToolTip(tip)
 
     def show_compact(self, *, compact: bool) -> None:
         """Leave out the words; the sign stays."""
         self._compact = compact
+        self.set_recording(self._recording)
+
+    def show_live(self, is_live: bool) -> None:
+        """Say that the recording is live, beside a replay."""
+        self._is_live = is_live
         self.set_recording(self._recording)
 
 

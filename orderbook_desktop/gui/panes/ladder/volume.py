@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import tzinfo
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 from orderbook_desktop.core.desk import TradePage, TradePages
 from orderbook_desktop.core.known_depth import AT_LEAST
@@ -15,6 +15,7 @@ from orderbook_desktop.core.number_format import (
     column_format,
     exact_text,
 )
+from orderbook_desktop.core.status import FeedState
 from orderbook_desktop.core.tape import tape_of
 from orderbook_desktop.core.time_text import clock_text, date_text
 from orderbook_desktop.core.traded_volume import Period, Traded, TradedVolume
@@ -38,23 +39,35 @@ class VolumeTexts(NamedTuple):
     sold_share: float = 0.0
 
 
+class _Seen(NamedTuple):
+    """A market as it is seen: live, or in a replay."""
+
+    market: str
+    is_replay: bool
+
+    @classmethod
+    def of(cls, frame: BookFrame) -> Self:
+        """Return how the market of `frame` is seen."""
+        return cls(frame.symbol.market, frame.status.state is FeedState.REPLAY)
+
+
 class LadderVolume:
     """Counts what is traded at each price of the market on screen, in a chosen period.
 
     Call `follow` with each frame while the columns are shown. Trades of the period that came
-    before the tape are read from `pages`. As long as some are missing, what is shown is a lower
+    before the tape are read from pages. As long as some are missing, what is shown is a lower
     bound. `in_quote` is whether it is what that cost.
     """
 
     def __init__(self, period: Period, *, in_quote: bool) -> None:
-        self.pages: TradePages | None = None
+        self._pages: TradePages | None = None
         self.in_quote = in_quote
         self.zone: tzinfo | None = None
         self._period = period
         self._frame: BookFrame | None = None
-        # By market, when it was first seen, and when all was cleared last.
-        self._first_ms: dict[str, int] = {}
-        self._cleared_ms: dict[str, int] = {}
+        # By market, live and in a replay, when it was first seen, and when all was cleared last.
+        self._first_ms: dict[_Seen, int] = {}
+        self._cleared_ms: dict[_Seen, int] = {}
         self._volume: TradedVolume | None = None
         self._begun: tuple[object, ...] | None = None
         self._from_ms = 0
@@ -76,6 +89,14 @@ class LadderVolume:
         self._period = period
         self._begun = None
 
+    def set_pages(self, pages: TradePages | None) -> None:
+        """Read older trades from `pages` from now on: another replay begins, or none is played."""
+        self._pages = pages
+        self.forget()
+        for times in (self._first_ms, self._cleared_ms):
+            for seen in [seen for seen in times if seen.is_replay]:
+                del times[seen]
+
     def forget(self) -> None:
         """Count nothing until the next frame."""
         self._begun = self._volume = self._frame = None
@@ -83,7 +104,7 @@ class LadderVolume:
     def reset(self) -> None:
         """Count only what is traded from now on."""
         if self._frame is not None:
-            self._cleared_ms[self._frame.symbol.market] = _now_ms(self._frame) + 1
+            self._cleared_ms[_Seen.of(self._frame)] = _now_ms(self._frame) + 1
             self._begun = None
 
     def clear(self, ladder: Ladder, side: Side) -> None:
@@ -104,10 +125,14 @@ class LadderVolume:
         if tape is None:
             self.forget()
             return
-        market, now_ms = frame.symbol.market, _now_ms(frame)
-        from_ms = self._period.from_ms(now_ms, self._first_ms.setdefault(market, now_ms))
-        begun = market, tape, self._period, from_ms if self._period.is_session else 0
-        from_ms = max(from_ms, self._cleared_ms.get(market, 0))
+        seen, now_ms = _Seen.of(frame), _now_ms(frame)
+        if seen.is_replay and now_ms < self._first_ms.get(seen, now_ms):
+            # The clock of the replay went back.
+            del self._first_ms[seen]
+            self._cleared_ms.pop(seen, None)
+        from_ms = self._period.from_ms(now_ms, self._first_ms.setdefault(seen, now_ms))
+        begun = seen, tape, self._period, from_ms if self._period.is_session else 0
+        from_ms = max(from_ms, self._cleared_ms.get(seen, 0))
         self._from_ms, volume = from_ms, self._volume
         if begun != self._begun or volume is None:
             volume = self._begin(frame, begun, now_ms)
@@ -192,7 +217,7 @@ class LadderVolume:
 
     def _look_back(self, frame: BookFrame, now_ms: int) -> None:
         """Read a page of older trades of the period, if one is needed and none is being read."""
-        pages = self.pages
+        pages = self._pages
         if self._is_known_back or self._is_asking or pages is None or now_ms < self._ask_from_ms:
             return
         self._is_asking, begun = True, self._begun

@@ -194,8 +194,8 @@ class DepthLadder(Pane):
         self.update()
 
     def set_pages(self, pages: TradePages | None) -> None:
-        """Count older trades from `pages`, too."""
-        self.model.volume.pages = pages
+        """Count older trades from `pages`, too, and begin to count anew."""
+        self.model.volume.set_pages(pages)
 
     def set_zone(self, zone: tzinfo | None) -> None:
         """Write since when the volume counts in `zone`; None: local."""

@@ -163,6 +163,10 @@ class TimeAndSales(Pane):
             self._fill_sizes()
             self._pace.stop()
             self._place_parts()
+        elif frame.tape is not before.tape:
+            # The rows may be of after the replay's time.
+            self.model.go_home()
+            self._pace.stop()
         self.model.frame = frame
         if not self._pace.isActive():
             self.take_trades()
@@ -172,6 +176,7 @@ class TimeAndSales(Pane):
     def set_pages(self, pages: TradePages | None) -> None:
         """Read older trades from `pages`, or (None) from nowhere."""
         self.model.pages = pages
+        self.go_home()
 
     def set_quote_units(self, wanted: bool) -> None:
         """Show sizes in the quote asset, or in the base asset."""
