@@ -17,11 +17,15 @@ from orderbook_desktop.app.settings import load_settings, symbol_and_market
 from orderbook_desktop.core.archive.rows import LevelRows, RowStream
 from orderbook_desktop.core.archive.trade_rows import TradeRows
 from orderbook_desktop.core.checkpoint import BookImage
+from orderbook_desktop.core.heatmap.bins import Statistic, TimeBins
+from orderbook_desktop.core.heatmap.builder import HeatmapBuilder, Price, PriceSteps, Side
+from orderbook_desktop.core.heatmap.cells import Heatmap
 from orderbook_desktop.core.segments import Segment
 from orderbook_desktop.core.timeline import Gap
 from orderbook_desktop.core.trade_coverage import TradeGap
 from orderbook_desktop.storage.exports.exporting import NothingRecorded
 from orderbook_desktop.storage.failures import driver_failures_raised
+from orderbook_desktop.storage.reading.heatmaps import read_bins
 from orderbook_desktop.storage.reading.recorded_trades import RecordedTrades
 from orderbook_desktop.storage.reading.recording import Recording, books_at
 from orderbook_desktop.storage.store.database import Database
@@ -161,6 +165,63 @@ class RecordingReader:
         `storage.reading.recording.NotCovered` if the book is unknown; its `gap` says why.
         """
         return self._run(self._recording.book_at(index(event_ms)))
+
+    def heatmap(
+        self,
+        from_ms: SupportsIndex,
+        to_ms: SupportsIndex,
+        step: Price,
+        bin: SupportsIndex,  # noqa: A002 (it is a bin, and the interface says so)
+        statistic: str = "max",
+        *,
+        side: str = "both",
+        price_from: Price | None = None,
+        price_to: Price | None = None,
+    ) -> Heatmap:
+        """Return how much stood at which price and when, from `from_ms` to before `to_ms`.
+
+        A column is `bin` milliseconds wide, from `from_ms` on; the last one may be narrower. A row
+        is `step` high (`"0.5"` or a Decimal, in the quote asset), and begins at a multiple of it.
+        There are as many rows as steps with a level at any time, or all from `price_from` to
+        `price_to`, if these are given. A cell is the sum of its levels: of both sides, or of `side`
+        `"bids"` or `"asks"`. `statistic` is
+
+        - `"max"`: the largest quantity at any time of the bin, as it was after an event;
+        - `"last"`: the quantity at the end of the bin: the book after the update id `last_ids`;
+        - `"integral"`: the sum of quantity times milliseconds. Divided by `covered_ms` it is the
+          mean.
+
+        The heatmap has, as numpy arrays of `n` columns and `m` rows:
+
+        - `values` (n, m): whole numbers in units of 10^-`scale.quantity`, `"integral"` times ms.
+          int64, or Python's integers (dtype object) where int64 does not hold them. `total()` is
+          the exact sum of all values; numpy's sum of int64 may wrap. `high` and `low` (n, m):
+          int64, the value is `high * 2**32 + low`; of values in int64, sums of these do not wrap.
+        - `prices` (m): int64, the lowest price of each row, in units of 10^-`scale.price`; `step`
+          has the same unit.
+        - `times_ms` (n): when each column begins. `covered_ms` (n): for how many ms of it the book
+          is known. `gap` (n): whether it is for none.
+        - `unknown` (n, m): whether the cell lies beyond what is known of the book, and nothing in
+          it was named. `lower_bound` (n, m): whether only single prices in it are known, so that
+          the value is a lower bound; with a step of one tick it is the true quantity. Everywhere
+          else in covered columns the value is exact, and 0 is an empty price.
+        - `columns`: `first_ids`, `last_ids`, `best_bids`, `best_asks`, `known_from` and `known_to`
+          of each column (see `core.heatmap.cells.Columns`).
+
+        `in_time(k)` and `in_price(k)` return the heatmap of wider columns or rows, bit for bit as
+        if it was read so. The maximum of a wide row is not made of those of narrow ones.
+
+        A price that was named and has no level any more counts as known from its naming on, within
+        an unbroken run; namings before `from_ms` do not count. Raises `TypeError` for a price in
+        doubles, `ValueError` for times, steps and names that make no sense, and
+        `core.heatmap.builder.TooManyCells` for more cells than the memory is to hold.
+        """
+        bins = TimeBins.between(index(from_ms), index(to_ms), index(bin))
+        wanted = Statistic(statistic)
+        steps = PriceSteps.of(step, price_from, price_to)
+        builder = HeatmapBuilder(bins, steps, [wanted], Side(side))
+        self._run(read_bins(self._recording, bins, builder))
+        return builder.heatmap(self.market, wanted)
 
     def close(self) -> None:
         """Close the connection, and end the database server if this reader started it."""

@@ -29,6 +29,7 @@ from tests.app.command import run_command
 from tests.app.commands.test_export_and_import import true_books
 from tests.core.archive.test_rows import rebuilt
 from tests.core.reference_book import Pairs, pairs_of
+from tests.storage.reading.csv_heatmap import decimal_cells, heatmap_of_csv
 from tests.storage.recording_fixtures import server_in
 from tests.storage.shelf import whole_document
 
@@ -316,6 +317,69 @@ def test_trades_are_columns(recording: RecordingReader, recorded: Path) -> None:
 
 # What the documentation of the columns names otherwise.
 _SAID = ("market", "scale")
+
+
+def test_a_heatmap_equals_a_brute_force_over_exported_rows(
+    recording: RecordingReader, recorded: Path, tmp_path: Path
+) -> None:
+    (segment,) = recording.segments
+    begin, end = segment.first_event_ms + 20_000, segment.first_event_ms + 50_000
+    path = tmp_path / "rows.csv"
+    given = ("--format", "tardis", "-o", str(path), "--from", str(begin), "--to", str(end))
+    assert run_command(recorded, "export", "BTC/USDT", *given).returncode == 0
+    expected = heatmap_of_csv(path, [(begin, end)], (begin, end), Decimal(5), 4_000)
+    for statistic in ("last", "max", "integral"):
+        heatmap = recording.heatmap(np.int64(begin), end, "5", np.int64(4_000), statistic)
+        assert decimal_cells(heatmap) == expected[statistic]
+        assert heatmap.covered_ms.tolist() == [4_000] * 7 + [2_000]
+        assert not heatmap.gap.any()
+        unit = Decimal(10) ** -heatmap.scale.quantity
+        assert heatmap.total() * unit == sum(expected[statistic].values())
+    # One side of a range of prices.
+    best = int(heatmap.columns.best_asks[-1]) // 10**heatmap.scale.price
+    low, high = Decimal(best), Decimal(best + 10)
+    asks = recording.heatmap(begin, end, 5, 4_000, side="asks", price_from=low, price_to=high)
+    assert asks.statistic == "max"
+    assert 2 <= len(asks.prices) <= 3
+    assert asks.total() > 0
+    assert asks.unknown.shape == asks.lower_bound.shape == asks.values.shape
+
+
+def test_what_makes_no_sense_in_a_heatmap_is_refused(recording: RecordingReader) -> None:
+    begin = recording.segments[0].first_event_ms
+    with pytest.raises(TypeError, match=r"not 0\.5"):
+        recording.heatmap(begin, begin + 10, 0.5, 10)  # type: ignore[arg-type]
+    refused: list[tuple[str, int, dict[str, Any], str]] = [
+        ("0", 10, {}, "a price step is a positive decimal"),
+        ("1e-19", 10, {}, "a price step is a positive decimal"),
+        ("x", 10, {}, "step is a decimal such as"),
+        ("NaN", 10, {}, "step is a decimal such as"),
+        ("1", 0, {}, "too short"),
+        ("1", 10, {"statistic": "mean"}, "mean"),
+        ("1", 10, {"side": "left"}, "left"),
+        ("1", 10, {"price_from": 3}, "together"),
+        ("1", 10, {"price_from": 3, "price_to": "2"}, "above"),
+    ]
+    for step, bin_ms, more, words in refused:
+        with pytest.raises(ValueError, match=words):
+            recording.heatmap(begin, begin + 10, step, bin_ms, **more)
+    with pytest.raises(ValueError, match="come after"):
+        recording.heatmap(begin, begin, "1", 10)
+    with pytest.raises(KnownError, match="longer bin"):
+        recording.heatmap(1, 10**12, "1", 1)
+    # Where nothing was recorded all is a gap.
+    assert recording.heatmap(1, 21, "1e2", 10).gap.tolist() == [True, True]
+
+
+def test_the_example_of_the_heatmap_runs(
+    recorded: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ORDERBOOK_DATA_DIR", str(recorded))
+    exec(_example("example of a heatmap"), {})
+    columns, wall, mean = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"\d+ columns of \d+ prices", columns)
+    assert re.fullmatch(r"largest quantity: [\d.]+ at [\d.]+, \d{13}", wall)
+    assert re.fullmatch(r"mean: [\d.]+", mean)
 
 
 def test_a_recording_of_trades_only(recorded: Path, tmp_path: Path) -> None:

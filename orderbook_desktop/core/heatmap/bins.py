@@ -16,6 +16,7 @@ There is no loop over levels. All numbers are exact (`core.heatmap.exact`).
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 import numpy as np
 from msgspec import Struct
@@ -23,6 +24,9 @@ from msgspec import Struct
 from orderbook_desktop.core.heatmap.exact import ExactArray
 from orderbook_desktop.core.heatmap.spans import AT_START, LevelSpan
 from orderbook_desktop.core.levels import Int64Array, least_standing
+
+# Sums of such times and widths do not wrap.
+_END_OF_TIME: Final = 1 << 60
 
 
 class Statistic(StrEnum):
@@ -42,6 +46,15 @@ class TimeBins(Struct, frozen=True):
     from_ms: int
     to_ms: int
     bin_ms: int
+
+    @classmethod
+    def between(cls, from_ms: int, to_ms: int, bin_ms: int) -> TimeBins:
+        """Return the columns from one time to another. Raises `ValueError` if there are none."""
+        if not 0 <= from_ms < to_ms < _END_OF_TIME:
+            raise ValueError(f"to_ms {to_ms} has to come after from_ms {from_ms}")
+        if bin_ms < 1:
+            raise ValueError(f"a bin of {bin_ms} ms is too short")
+        return cls(from_ms, to_ms, min(bin_ms, _END_OF_TIME))
 
     def __len__(self) -> int:
         return (self.to_ms - self.from_ms + self.bin_ms - 1) // self.bin_ms

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from decimal import Decimal, InvalidOperation
 from enum import StrEnum
+from fractions import Fraction
 from typing import Final
 
 import numpy as np
@@ -40,10 +42,13 @@ from orderbook_desktop.core.heatmap.exact import (
 )
 from orderbook_desktop.core.heatmap.spans import BoolArray, LevelSpan
 from orderbook_desktop.core.levels import EMPTY, Int64Array
-from orderbook_desktop.core.units import DEFAULT_EXPONENT, INT64_MAX, Scale
+from orderbook_desktop.core.units import DEFAULT_EXPONENT, INT64_MAX, MAX_EXPONENT, Scale
 
 MOST_CELLS: Final = 50_000_000
 """More cells than these take too much memory: 400 MB for each statistic."""
+
+Price = str | int | Decimal
+"""An exact price as readers write it."""
 
 
 class TooManyCells(KnownError):
@@ -86,6 +91,41 @@ class PriceSteps(Struct, frozen=True):
     exponent: int = DEFAULT_EXPONENT
     rows: tuple[int, int] | None = None
 
+    @classmethod
+    def of(
+        cls, step: Price, price_from: Price | None = None, price_to: Price | None = None
+    ) -> PriceSteps:
+        """Return the rows of a decimal `step`; with both prices, those from one to the other.
+
+        Raises `TypeError` for a double, which is hardly ever the decimal that was meant, and
+        `ValueError` for what is no price step or no range.
+        """
+        width = _decimal(step, "step")
+        exponent = max(0, -int(width.as_tuple().exponent))
+        if not 0 < width <= INT64_MAX // 10**exponent or exponent > MAX_EXPONENT:
+            raise ValueError(f"a price step is a positive decimal such as '0.5', not {step!r}")
+        if price_from is None and price_to is None:
+            return cls(int(width.scaleb(exponent)), exponent)
+        if price_from is None or price_to is None:
+            raise ValueError("price_from and price_to are given together, or neither of them")
+        low, high = _decimal(price_from, "price_from"), _decimal(price_to, "price_to")
+        if not 0 <= low < high:
+            raise ValueError("price_to has to be above price_from, and none of them below 0")
+        first, end = Fraction(low) // Fraction(width), -(-Fraction(high) // Fraction(width))
+        return cls(int(width.scaleb(exponent)), exponent, (first, end - first))
+
+
+def _decimal(price: Price, name: str) -> Decimal:
+    if not isinstance(price, str | int | Decimal):
+        raise TypeError(f"{name} is text, a Decimal or a whole number, not {price!r}")
+    try:
+        exact = Decimal(price)
+    except InvalidOperation:
+        raise ValueError(f"{name} is a decimal such as '0.5', not {price!r}") from None
+    if not exact.is_finite():
+        raise ValueError(f"{name} is a decimal such as '0.5', not {price!r}")
+    return exact.normalize()
+
 
 class HeatmapBuilder:
     """Builds heatmaps of `statistics`, with columns of `bins` and rows of `steps`.
@@ -103,7 +143,8 @@ class HeatmapBuilder:
         self._bins = bins
         self._steps = steps
         self._side = side
-        if steps.rows is not None and steps.rows[1] * len(bins) > MOST_CELLS:
+        rows = 1 if steps.rows is None else steps.rows[1]
+        if rows * len(bins) > MOST_CELLS:
             raise TooManyCells(len(bins))
         self._rows = _Rows(steps.rows)
         self._cells = {statistic: _Cells(len(bins), self._rows) for statistic in statistics}

@@ -16,7 +16,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from orderbook_desktop.core.heatmap.bins import Statistic
-from orderbook_desktop.core.heatmap.exact import ExactArray, compact, halves, sums_of_groups
+from orderbook_desktop.core.heatmap.exact import (
+    ExactArray,
+    compact,
+    halves,
+    sums_of_groups,
+    total,
+)
 from orderbook_desktop.core.heatmap.spans import BoolArray
 from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.core.levels import Int64Array
@@ -104,8 +110,9 @@ class Heatmap(Struct, frozen=True, eq=False):
     """The quantities of `market` by time and price: `values[column, row]`, exact whole numbers.
 
     - `values`: units of 10^-`scale.quantity`, for `Statistic.INTEGRAL` times ms. The array is of
-      int64; where its numbers do not fit there, of Python's integers (dtype object). A sum of int64
-      may wrap in numpy: `total()` and `high` and `low` do not.
+      int64; where its numbers do not fit there, of Python's integers (dtype object). numpy's sum of
+      int64 may wrap: `total()` does not, and sums of `high` and `low` do not where values are of
+      int64.
     - `prices`: the lowest price of each row, ascending, in units of 10^-`scale.price`. A row is
       `step` high, and begins at a multiple of it.
     - `columns`: what is known of each column; a column is `bin_ms` wide, the last one at most.
@@ -174,8 +181,7 @@ class Heatmap(Struct, frozen=True, eq=False):
 
     def total(self) -> int:
         """Return the exact sum of all values."""
-        high, low = halves(self.values)
-        return (int(high.sum()) << 32) + int(low.sum())
+        return total(self.values)
 
     def in_time(self, count: int) -> Heatmap:
         """Return the heatmap with columns of `count` times the width, bit for bit."""

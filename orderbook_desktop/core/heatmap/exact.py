@@ -62,10 +62,17 @@ def sums_of_groups(values: ExactArray, begins: Int64Array, axis: int) -> ExactAr
     return np.add.reduceat(values, begins, axis=axis)
 
 
+def total(values: ExactArray) -> int:
+    """Return the sum of all `values`."""
+    if largest(values) * values.size >= ROOM:
+        values = as_integers(values)
+    return int(values.sum())
+
+
 def halves(values: ExactArray) -> tuple[Int64Array, Int64Array]:
     """Return `values` as pairs: high times 2^32 plus low, and low is below 2^32.
 
-    The highs, and the lows, of billions of cells can be added up in int64.
+    Of values in int64, the highs, and the lows, of billions of cells can be added up in int64.
     """
     high, low = values >> _HALF_BITS, values & _HALF
     return high.astype(np.int64), low.astype(np.int64)

@@ -139,6 +139,14 @@ class Recording:
         None: from the first stored event, or to the last one. An event whose time goes back counts
         as late as the latest one before it.
         """
+        async with aclosing(self.covered_slices(from_ms, to_ms)) as slices:
+            async for _, part in slices:
+                yield part
+
+    async def covered_slices(
+        self, from_ms: int | None = None, to_ms: int | None = None
+    ) -> AsyncGenerator[tuple[Cover, ChunkSlice]]:
+        """Iterate over what `slices` gives, each slice with the cover that it belongs to."""
         segments = await self.segments()
         by_id = {stored.id: stored for stored in segments}
         waiting = WaitingLoose(self._store, self.market)
@@ -152,7 +160,7 @@ class Recording:
             async with aclosing(slices):
                 async for part in slices:
                     is_continued = True
-                    yield part
+                    yield cover, part
 
     async def loose(self) -> AsyncGenerator[DecodedChunk]:
         """Iterate over the loose events, run by run."""

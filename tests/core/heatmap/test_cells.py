@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -304,3 +305,26 @@ def test_live_quantities_beyond_what_doubles_tell_apart_are_read_from_text() -> 
     assert run.events[0].plain
     span = live_span(run.start, run.events, T0, T0 + 10)
     assert span.quantities.tolist()[:2] == [2 * 10**8, 8 * 10**18 + 1]
+
+
+def test_price_steps_are_exact_decimals() -> None:
+    assert PriceSteps.of("0.50") == PriceSteps(5, 1)
+    assert PriceSteps.of(20) == PriceSteps(20, 0)
+    assert PriceSteps.of(Decimal("1E+2"), "150", Decimal(300)) == PriceSteps(100, 0, (1, 2))
+    assert PriceSteps.of("0.1", "0", "0.35") == PriceSteps(1, 1, (0, 4))
+    with pytest.raises(TypeError, match=r"not 0\.1"):
+        PriceSteps.of(0.1)  # type: ignore[arg-type]
+    for step in ("0", "-1", "1e-19", "1e19", "inf", "no"):
+        with pytest.raises(ValueError, match=r"decimal such as '0.5'"):
+            PriceSteps.of(step)
+    for low, high in ((None, "1"), ("1", None), ("2", "2"), ("-1", "2")):
+        with pytest.raises(ValueError, match=r"price_from|price_to"):
+            PriceSteps.of("1", low, high)
+
+
+def test_columns_need_a_time() -> None:
+    assert len(TimeBins.between(10, 45, 10)) == 4
+    assert TimeBins.between(10, 45, 2**70).starts.tolist() == [10]
+    for from_ms, to_ms, bin_ms in ((5, 5, 1), (-1, 5, 1), (0, 2**61, 1), (0, 5, 0)):
+        with pytest.raises(ValueError, match=r"has to come after|too short"):
+            TimeBins.between(from_ms, to_ms, bin_ms)
