@@ -1,0 +1,140 @@
+"""Finds large trades in a recording, forward and back, from a moment of its replay."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import Final
+
+import numpy as np
+from msgspec import Struct
+
+from orderbook_desktop.core.archive.trades import DecodedTrades
+from orderbook_desktop.core.levels import Int64Array
+from orderbook_desktop.core.replay import LargeTrades, ReplayOrder
+from orderbook_desktop.core.units import INT64_MAX, split_decimal
+from orderbook_desktop.replay.due_times import NS_A_MS, due_alone
+from orderbook_desktop.storage.store.trade_store import TradeStore
+
+_HOUR_MS: Final = 3_600_000
+# A trade counts as received within so long of its own time, else at that time.
+_NEAR_MS: Final = 60_000
+_NS_A_US: Final = 1_000
+_WHOLE: Final = 100_000
+
+
+class LargeTrade(Struct, frozen=True):
+    """A large trade: its id, when it was traded, and when it is due by its own times alone."""
+
+    trade_id: int
+    event_ms: int
+    due_ns: int
+
+
+class _Least(Struct, frozen=True):
+    """The least quantity of a large trade: so many units of 10^-`exponent`."""
+
+    units: int
+    exponent: int
+
+    def at(self, exponent: int) -> int:
+        """Return the least whole number of units of 10^-`exponent` that is not below it."""
+        factor: int = 10 ** abs(exponent - self.exponent)
+        return self.units * factor if exponent >= self.exponent else -(-self.units // factor)
+
+
+class LargeTradeFinder:
+    """Finds the trades of `market` in `trades` that are `large`.
+
+    A percentile is that of an hour around the moment of the first search, and stays: so a jump
+    back leads to where a jump forward came from. `find` may be cancelled. It needs the memory of
+    that hour, and of a part of the recording, and raises what the store raises.
+    """
+
+    def __init__(self, trades: TradeStore, market: str, large: LargeTrades) -> None:
+        self._trades = trades
+        self._market = market
+        self._large = large
+        self._least: _Least | None = None
+
+    async def find(self, at_ns: int, order: ReplayOrder, *, back: bool) -> LargeTrade | None:
+        """Return the first large trade that is due after `at_ns`, or the last one before it.
+
+        None: there is none, as far as trades are recorded.
+        """
+        self._least = self._least or await self._find_least(at_ns // NS_A_MS)
+        if self._least is None:
+            return None
+        # Those that are near may be due on the other side of the moment.
+        aside_ms = at_ns // NS_A_MS + (_NEAR_MS if back else -_NEAR_MS)
+        first_id = await self._trades.first_id_at(self._market, aside_ms)
+        ids = (0, INT64_MAX if first_id is None else first_id) if back else (first_id, INT64_MAX)
+        if ids[0] is None:
+            return None
+        found = self._trades.trades(self._market, ids[0], ids[1], backwards=back)
+        async with aclosing(found) as pieces:
+            async for piece in pieces:
+                trade = _large_in(piece, self._least, at_ns, order, back=back)
+                if trade is not None:
+                    return trade
+        return None
+
+    async def _find_least(self, at_ms: int) -> _Least | None:
+        if self._large.quantity:
+            whole, fraction = split_decimal(self._large.quantity)
+            return _Least(int(whole + fraction), len(fraction))
+        return await self._percentile(at_ms)
+
+    async def _percentile(self, at_ms: int) -> _Least | None:
+        """Return the percentile of the hour around a moment, or of the one nearest to it."""
+        first_id = await self._trades.first_id_at(self._market, at_ms - _HOUR_MS // 2)
+        if first_id is None:
+            newest = await self._trades.newest(self._market, 1)
+            if not newest:
+                return None
+            begin_ms = newest[0].event_ms - _HOUR_MS
+            first_id = await self._trades.first_id_at(self._market, begin_ms)
+        quantities: list[tuple[Int64Array, int]] = []
+        end_ms: int | None = None
+        found = self._trades.trades(self._market, first_id or 0, INT64_MAX)
+        async with aclosing(found) as pieces:
+            async for piece in pieces:
+                times_ms = piece.arrays.times_ms
+                if end_ms is None:
+                    end_ms = int(times_ms[0]) + _HOUR_MS
+                inside = times_ms <= end_ms
+                quantities.append((piece.arrays.quantities[inside], piece.scale.quantity))
+                if not inside.all():
+                    break
+        return await asyncio.to_thread(_ranked, quantities, self._large.percentile)
+
+
+def _ranked(parts: list[tuple[Int64Array, int]], percentile: int) -> _Least | None:
+    """Return the quantity at a percentile (in thousandths) by its rank; None of nothing."""
+    if not sum(len(units) for units, _ in parts):
+        return None
+    exponent = max(exponent for _, exponent in parts)
+    # Python's numbers, as no 64 bits may hold all of them at one exponent.
+    values = sorted(
+        value * 10 ** (exponent - own) for units, own in parts for value in units.tolist()
+    )
+    rank = -(-len(values) * min(max(percentile, 0), _WHOLE) // _WHOLE)
+    return _Least(values[max(rank, 1) - 1], exponent)
+
+
+def _large_in(
+    piece: DecodedTrades, least: _Least, at_ns: int, order: ReplayOrder, *, back: bool
+) -> LargeTrade | None:
+    """Return the large trade of `piece` that is next to a moment, on one side of it."""
+    units = least.at(piece.scale.quantity)
+    if units > INT64_MAX:
+        return None
+    arrays = piece.arrays
+    event_ns = arrays.times_ms * NS_A_MS + arrays.micros * _NS_A_US
+    due_ns = due_alone(event_ns, arrays.received_ns, order)
+    beside = due_ns < at_ns if back else due_ns > at_ns
+    places = np.flatnonzero((arrays.quantities >= units) & beside)
+    if not len(places):
+        return None
+    at = int(places[-1 if back else 0])
+    return LargeTrade(int(arrays.ids[at]), int(arrays.times_ms[at]), int(due_ns[at]))
