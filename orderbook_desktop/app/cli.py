@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from typer.core import TyperArgument, TyperGroup
 
-from orderbook_desktop.app.commands.times import FromTime, ToTime
+from orderbook_desktop.app.commands.times import FromTime, ReplayTime, ToTime
 from orderbook_desktop.app.options import with_settings
 from orderbook_desktop.app.process.log_files import begin_log, current_log
 from orderbook_desktop.app.process.stopping import leave
@@ -174,6 +174,7 @@ def window(
     context: typer.Context,
     demo: Annotated[bool, typer.Option("--demo", help="Show a made-up market.")] = False,
     serve: Annotated[bool, typer.Option("--serve", help="Show it to browsers, too.")] = False,
+    replay: ReplayTime = None,
     file: Annotated[Path | None, typer.Option(_PACKED_OPTION, hidden=True)] = None,
     version: Annotated[
         bool,
@@ -191,8 +192,8 @@ def window(
     # After the check: importing Qt fails where its system libraries are missing.
     from orderbook_desktop.app.window import run_window  # noqa: PLC0415
 
-    options = {"demo": demo, "serve": serve}
-    raise typer.Exit(run_window(settings, **options, file=file, times=context.obj))
+    shown: dict[str, Any] = {"demo": demo, "serve": serve, "replay": replay, "file": file}
+    raise typer.Exit(run_window(settings, **shown, times=context.obj))
 
 
 @cli.command()

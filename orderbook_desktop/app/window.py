@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -37,6 +38,7 @@ from orderbook_desktop.core.version import __version__
 from orderbook_desktop.desk.desk import LiveDesk
 from orderbook_desktop.desk.library import library_of_desk
 from orderbook_desktop.desk.program import Program
+from orderbook_desktop.desk.recorded_replays import RecordedReplays
 from orderbook_desktop.gui.panes.depth_chart.widget import DepthChart
 from orderbook_desktop.gui.panes.ladder.widget import DepthLadder
 from orderbook_desktop.gui.panes.pane import PaneMaker
@@ -66,13 +68,15 @@ def run_window(
     *,
     demo: bool,
     serve: bool,
+    replay: str | None = None,
     file: Path | None = None,
     times: ProgramTimes | None = None,
 ) -> int:
     """Show the window until it is closed; return the exit code.
 
-    `demo` is whether it shows a made-up market, `serve` whether the browser view is on, and `file`
-    a packed file to show, too: then it raises the `PackedFileError` why that can't be read. Call
+    `demo` is whether it shows a made-up market, `serve` whether the browser view is on, `replay`
+    the moment, as a person types it, from which the recording is played, and `file` a packed file
+    to show, or to play: then it raises the `PackedFileError` why that can't be read. Call
     `check_screen()` before: Qt aborts the process if it finds no screen.
     """
     contents = None if file is None else asyncio.run(_contents_of(file))
@@ -86,7 +90,7 @@ def run_window(
     loop = qasync.QEventLoop(application)
     loop.set_default_executor(Workers())
     with loop, garbage_on_this_thread():
-        options = _Options(demo, serve, contents)
+        options = _Options(demo, serve, replay, contents)
         show = _show(application, settings, times or PROGRAM_TIMES, options)
         showing = loop.create_task(show)
         try:
@@ -104,6 +108,7 @@ class _Options(NamedTuple):
 
     demo: bool
     serve: bool
+    replay: str | None
     contents: PackedContents | None
 
 
@@ -189,6 +194,7 @@ async def _show(
                 window.dialogs.show_packed(options.contents)
                 _log.info("shows the packed file %s", options.contents.path)
             await program.start()
+            _replay(desk, options)
             if options.serve:
                 await _serve(browsers)
             await stop.wait()
@@ -211,7 +217,22 @@ def _first_desk(program: Program, settings: Settings, preferences: Preferences) 
         symbol=first_symbol(settings, preferences),
         source_kind=first_source(settings, preferences),
         recents=preferences.recents,
+        open_replay=RecordedReplays(
+            lambda: program.engine, zone=lambda: UTC if preferences.shows_utc else None
+        ),
     )
+
+
+def _replay(desk: LiveDesk, options: _Options) -> None:
+    """Play what the options name: of a packed file its first recording."""
+    if options.replay is None:
+        return
+    contents = options.contents
+    if contents is None or not contents.recordings:
+        desk.start_replay(at=options.replay)
+    else:
+        symbol = contents.recordings[0].symbol
+        desk.start_replay(symbol, at=options.replay, file=Path(contents.path))
 
 
 async def _serve(browsers: BrowserViewSwitch) -> None:

@@ -33,6 +33,7 @@ from orderbook_desktop.desk.notices import DeskWatch, NoticeBoard
 from orderbook_desktop.desk.program import Program
 from orderbook_desktop.desk.recording_set import Screen
 from orderbook_desktop.desk.replaying import OpenReplay, Replaying, ReplayWish
+from orderbook_desktop.desk.trade_pages import AskedTrades, GappyHistory
 from orderbook_desktop.system.attempts import RetryWait
 
 _log = logging.getLogger(__name__)
@@ -79,6 +80,8 @@ class LiveDesk:
         self._replaying = Replaying(
             *(open_replay, program.run, self._board), started=self._replay_started, ended=self._live
         )
+        self._replayed_pages = AskedTrades(lambda: self.trade_history, program.run)
+        self._awaiting_engine: ReplayWish | None = None
         # The symbol that was selected in the replay, to be shown live after it.
         self._selected = ""
         self._remember(self._symbol.symbol)
@@ -149,12 +152,18 @@ class LiveDesk:
     @property
     def trade_pages(self) -> TradePages:
         """The recorded trades (see `Desk`)."""
-        return self.program.trade_pages
+        return self.program.trade_pages if self.replay is None else self._replayed_pages
 
     @property
     def library(self) -> RecordingLibrary:
         """All recordings, and the jobs on them (see `Desk`)."""
         return self.program.library
+
+    @property
+    def trade_history(self) -> GappyHistory:
+        """The recorded trades: in a replay those up to its clock, of the symbol on screen."""
+        opened = self._replaying.opened
+        return self.program.trade_history if opened is None else opened.trades
 
     @property
     def recordings(self) -> Sequence[RecordingStatus]:
@@ -229,11 +238,17 @@ class LiveDesk:
             wanted = unlisted(symbol)
             info = self.program.offer.listed(wanted.market) or wanted
         _log.info("user: plays the recording of %s", info.symbol)
-        self._replaying.start(ReplayWish(info, at, file))
+        wish = ReplayWish(info, at, file)
+        if self.program.has_begun:
+            self._replaying.start(wish)
+        else:
+            # Its database comes with the engine.
+            self._awaiting_engine = wish
 
     def leave_replay(self) -> None:
         """Go back to the live book (see `Desk`)."""
         _log.info("user: goes back to %s, live", self._symbol.symbol)
+        self._awaiting_engine = None
         self._replaying.leave()
 
     def set_recording(self, wanted: bool) -> None:
@@ -349,6 +364,9 @@ class LiveDesk:
             self._return_to(before)
         self._show(self._market)
         self._change()
+        wish, self._awaiting_engine = self._awaiting_engine, None
+        if wish is not None:
+            self._replaying.start(wish)
 
     def symbols_known(self) -> None:
         """Take over the exchange's data of the symbol on screen; warn if it isn't traded."""

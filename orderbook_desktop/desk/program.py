@@ -14,7 +14,6 @@ from orderbook_desktop.core.disk import DiskStatus, Retention
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.library_jobs import RecordingLibrary
 from orderbook_desktop.core.recorded_gaps import RecordedGaps
-from orderbook_desktop.core.sources import TradeHistory
 from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.desk.demo_exchange import DemoExchange
 from orderbook_desktop.desk.followed_market import FollowedMarket
@@ -22,7 +21,7 @@ from orderbook_desktop.desk.notices import NoticeBoard, ProgramWatch
 from orderbook_desktop.desk.recording_set import RecordingSet
 from orderbook_desktop.desk.settings import DESK_TIMES, DeskSettings, DeskTimes
 from orderbook_desktop.desk.symbol_list import SymbolList
-from orderbook_desktop.desk.trade_pages import AskedTrades
+from orderbook_desktop.desk.trade_pages import AskedTrades, GappyHistory
 from orderbook_desktop.engine.engine import Engine
 from orderbook_desktop.system.tasks import Jobs
 
@@ -91,7 +90,7 @@ class Program:
         # The tasks of the program, and the tasks of the present engine.
         self._changes = Jobs(self.report_bug)
         self._jobs = Jobs(self.report_bug)
-        self.trade_pages = AskedTrades(lambda: self.engine.trade_history, self._jobs)
+        self.trade_pages = AskedTrades(lambda: self.engine.trade_history, self._jobs.start)
         self._library: ProgramLibrary | None = None
         self._demo_exchange: DemoExchange | None = None
         self._changing_market = False
@@ -118,6 +117,11 @@ class Program:
             if self._started:
                 self._begin_library(self._library)
         return self._library
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the engine runs; else it starts, or changes to another market."""
+        return self._started
 
     @property
     def usual_symbol(self) -> str:
@@ -180,7 +184,7 @@ class Program:
         return self.engine.gaps.gaps_of(market)
 
     @property
-    def trade_history(self) -> TradeHistory:
+    def trade_history(self) -> GappyHistory:
         """The trades that the present engine's database has."""
         return self.engine.trade_history
 

@@ -15,6 +15,7 @@ from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.replay import Replay, ReplayStatus
 from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.desk.notices import NoticeBoard
+from orderbook_desktop.desk.trade_pages import GappyHistory
 
 _NOTICE: Final = "replay"
 
@@ -31,10 +32,21 @@ class ReplayWish(Struct, frozen=True):
     like: ReplayStatus | None = None
 
 
+class OpenedReplay(Struct, frozen=True):
+    """A recording that is played, and its `trades`, of which none is after the clock's time.
+
+    `remark` is a sentence for the person, or empty.
+    """
+
+    replay: Replay
+    trades: GappyHistory
+    remark: str = ""
+
+
 class OpenReplay(Protocol):
     """Opens recordings to be played."""
 
-    def __call__(self, wish: ReplayWish) -> AbstractAsyncContextManager[Replay]:
+    def __call__(self, wish: ReplayWish) -> AbstractAsyncContextManager[OpenedReplay]:
         """Return a context in which the recording is open, and the book of the moment is there.
 
         To enter it raises the `KnownError` why that can't be.
@@ -67,8 +79,13 @@ class Replaying:
         # Ends the job of the recording that is played.
         self._left = asyncio.Event()
         self._is_cut = False
-        self.replay: Replay | None = None
+        self.opened: OpenedReplay | None = None
         self.wish: ReplayWish | None = None
+
+    @property
+    def replay(self) -> Replay | None:
+        """The recording that is played."""
+        return None if self.opened is None else self.opened.replay
 
     def start(self, wish: ReplayWish) -> None:
         """Play what is wished for as soon as it is open."""
@@ -99,25 +116,27 @@ class Replaying:
 
     async def _play(self, wish: ReplayWish, open_replay: OpenReplay) -> None:
         try:
-            async with open_replay(wish) as replay:
+            async with open_replay(wish) as opened:
                 self._opening = None
-                _play_like(replay, wish.like)
+                _play_like(opened.replay, wish.like)
                 self._left.set()
                 self._left = left = asyncio.Event()
-                self.replay, self.wish = replay, wish
+                self.opened, self.wish = opened, wish
                 self._started(wish)
+                if opened.remark:
+                    self._board.tell(Notice(_NOTICE, NoticeLevel.INFORMATION, opened.remark))
                 try:
                     await left.wait()
                 finally:
-                    if self.replay is replay:
+                    if self.opened is opened:
                         self._is_cut = True
                         self._end()
         except KnownError as error:
             self._board.tell(Notice(_NOTICE, NoticeLevel.WARNING, str(error)))
 
     def _end(self) -> None:
-        if self.replay is not None:
-            self.replay = self.wish = None
+        if self.opened is not None:
+            self.opened = self.wish = None
             self._ended()
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from itertools import pairwise
-from typing import Protocol
+from typing import Any, Protocol
 
 from orderbook_desktop.core.desk import TradePage
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.sources import TradeHistory
 from orderbook_desktop.core.trade_coverage import TradeGap
 from orderbook_desktop.core.trades import Trade
-from orderbook_desktop.system.tasks import Jobs
+
+# Runs a job of a name in the background.
+RunJob = Callable[[Coroutine[Any, Any, None], str], object]
 
 
 class GappyHistory(TradeHistory, Protocol):
@@ -23,15 +25,15 @@ class GappyHistory(TradeHistory, Protocol):
 
 
 class AskedTrades:
-    """Reads pages of trades as `jobs`; it is a `TradePages`.
+    """Reads pages of trades as jobs, which `run` runs; it is a `TradePages`.
 
     `history` is called with each request: another engine has another recording. A request that is
     under way when the jobs end has no answer.
     """
 
-    def __init__(self, history: Callable[[], GappyHistory], jobs: Jobs) -> None:
+    def __init__(self, history: Callable[[], GappyHistory], run: RunJob) -> None:
         self._history = history
-        self._jobs = jobs
+        self._run = run
 
     def before(
         self, market: str, trade_id: int, count: int, answered: Callable[[TradePage], None]
@@ -71,7 +73,7 @@ class AskedTrades:
                 page = TradePage(problem=str(error))
             answered(page)
 
-        self._jobs.start(read(), f"a page of trades of {market}")
+        self._run(read(), f"a page of trades of {market}")
 
 
 def _has_hole(ids: Sequence[int]) -> bool:

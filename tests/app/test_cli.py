@@ -88,6 +88,14 @@ def test_a_wrong_command_line(run: Run, capsys: pytest.CaptureFixture[str]) -> N
     assert "Traceback" not in capsys.readouterr().err
 
 
+def test_a_moment_to_replay_that_is_none(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--replay", "teatime") == 2
+    output = " ".join(capsys.readouterr().err.split())
+    assert "teatime" in output
+    assert "is not a time such as" in output
+    assert "Traceback" not in output
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

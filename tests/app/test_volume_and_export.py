@@ -72,7 +72,7 @@ async def test_the_ladder_agrees_with_the_export(
     ladder.set_step(_TICK)
     # Only the newest trades are on the tape; the ladder reads the others from the recording.
     history = RecordedTradeHistory(database)
-    ladder.set_pages(AskedTrades(lambda: history, jobs))
+    ladder.set_pages(AskedTrades(lambda: history, jobs.start))
     desk = FakeDesk()
     desk.source.tape = made_tape(trades[-40:])
     low, high = min(expected) - 1, max(expected) + 1

@@ -13,12 +13,30 @@ from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.library import NotOffered
 from orderbook_desktop.core.replay import Replay
 from orderbook_desktop.core.status import SourceKind
+from orderbook_desktop.core.trade_coverage import TradeGap
+from orderbook_desktop.core.trades import Trade
 from orderbook_desktop.desk.desk import LiveDesk
 from orderbook_desktop.desk.program import Program
-from orderbook_desktop.desk.replaying import ReplayWish
+from orderbook_desktop.desk.replaying import OpenedReplay, ReplayWish
 from tests.gui.fake_replay import FakeReplay
 from tests.storage.processes import eventually
 from tests.unhurried import DESK_TIMES
+
+
+class NoTrades:
+    """A `GappyHistory` without trades."""
+
+    async def before(self, market: str, trade_id: int, count: int) -> list[Trade]:
+        del market, trade_id, count
+        return []
+
+    async def after(self, market: str, trade_id: int, count: int) -> list[Trade]:
+        del market, trade_id, count
+        return []
+
+    async def gaps(self, market: str) -> list[TradeGap]:
+        del market
+        return []
 
 
 class Shelf:
@@ -31,16 +49,17 @@ class Shelf:
         self.opened: list[ReplayWish] = []
         self.closed: list[str] = []
         self.replay: FakeReplay | None = None
+        self.remark = ""
 
     @asynccontextmanager
-    async def open(self, wish: ReplayWish) -> AsyncIterator[Replay]:
+    async def open(self, wish: ReplayWish) -> AsyncIterator[OpenedReplay]:
         await self.ready.wait()
         if wish.info.symbol in self.missing:
             raise NotOffered(wish.info.symbol, "nothing of it is recorded")
         self.opened.append(wish)
         self.replay = FakeReplay(wish.info.symbol)
         try:
-            yield self.replay
+            yield OpenedReplay(self.replay, NoTrades(), self.remark)
         finally:
             self.closed.append(wish.info.symbol)
 
@@ -51,8 +70,11 @@ async def shelf() -> Shelf:
 
 
 @pytest.fixture
-async def desk(stranded: Settings, shelf: Shelf) -> AsyncIterator[LiveDesk]:
-    """A desk whose program is not started: nothing is followed."""
+async def desk(
+    stranded: Settings, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[LiveDesk]:
+    """A desk whose program follows nothing."""
+    monkeypatch.setattr(Program, "has_begun", True)
     program = Program(stranded, times=DESK_TIMES)
     desk = LiveDesk(
         program, symbol="BTC/USDT", source_kind=SourceKind.DIRECT, open_replay=shelf.open
@@ -183,4 +205,32 @@ async def test_the_end_of_the_engine_ends_the_replay_and_says_so(
         "The replay has ended, because another market is shown."
     ]
     desk.begin_anew()
+    assert desk.notices == []
+
+
+async def test_what_is_wished_for_before_the_engine_runs_is_played_by_it(
+    desk: LiveDesk, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by `--demo --replay`, whose database comes with the demo's exchange."""
+    monkeypatch.setattr(Program, "has_begun", False)
+    desk.start_replay(at=7)
+    await asyncio.sleep(0)
+    assert shelf.opened == []
+    desk.begin_anew()
+    await eventually(lambda: desk.replay is not None)
+    assert [wish.at for wish in shelf.opened] == [7]
+    desk.start_replay(at=8)
+    desk.leave_replay()
+    desk.begin_anew()
+    await asyncio.sleep(0)
+    assert [wish.at for wish in shelf.opened] == [7]
+
+
+async def test_a_remark_about_the_moment_is_a_notice_until_the_end(
+    desk: LiveDesk, shelf: Shelf
+) -> None:
+    shelf.remark = "Nothing is recorded then."
+    await _play(desk)
+    assert [notice.text for notice in desk.notices] == [shelf.remark]
+    desk.leave_replay()
     assert desk.notices == []

@@ -43,7 +43,7 @@ class History:
 
 async def _pages(history: History, *asked: tuple[str, int, int]) -> list[TradePage]:
     jobs, pages = Jobs(), list[TradePage]()
-    trades = AskedTrades(lambda: history, jobs)
+    trades = AskedTrades(lambda: history, jobs.start)
     for which, trade_id, count in asked:
         answered = asyncio.Event()
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
 import typer
 
 from orderbook_desktop.app.settings import BadSetting
+from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.foreign_text import quoted
+from orderbook_desktop.core.replay_times import parse_moment
 from orderbook_desktop.core.time_text import time_text
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -36,6 +39,16 @@ def parse_time(text: str) -> int:
     return since.days * 86_400_000 + since.seconds * 1_000 + since.microseconds // 1_000
 
 
+def checked_moment(text: str | None) -> str | None:
+    """Return `text`, the moment of a recording; raises `typer.BadParameter` if it is none."""
+    if text is not None:
+        try:
+            parse_moment(text, now_ms=time.time_ns() // 1_000_000)
+        except KnownError as error:
+            raise typer.BadParameter(str(error).rstrip(".")) from error
+    return text
+
+
 def check_span(from_ms: int | None, to_ms: int | None) -> None:
     """Raise `BadSetting` unless `to_ms` comes after `from_ms`."""
     if from_ms is not None and to_ms is not None and to_ms <= from_ms:
@@ -49,6 +62,16 @@ FromTime = Annotated[
         parser=parse_time,
         metavar="TIME",
         help="Begin at this time (ISO 8601, local without an offset; or ms since 1970).",
+        show_default=False,
+    ),
+]
+ReplayTime = Annotated[
+    str | None,
+    typer.Option(
+        "--replay",
+        metavar="TIME",
+        callback=checked_moment,
+        help="Play the recording from this moment: 14:05:30, 'yesterday 9:00', -5m, an update id.",
         show_default=False,
     ),
 ]
