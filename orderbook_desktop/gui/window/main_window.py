@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 from PySide6.QtCore import QEvent, QSize, Qt, QTimer, Signal
@@ -22,7 +22,7 @@ from PySide6.QtWidgets import (
 from orderbook_desktop.core.desk import BrowserSwitch, Desk, NoticeAction
 from orderbook_desktop.core.disk import RecordingStorage
 from orderbook_desktop.core.recording_status import RecordingStatus
-from orderbook_desktop.core.replay import Replay
+from orderbook_desktop.core.replay import Replay, ReplayStatus
 from orderbook_desktop.core.status import Badge
 from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.gui.actions import Action, Choice, Command, Switch
@@ -44,6 +44,9 @@ from orderbook_desktop.gui.window.veil import Veil
 from orderbook_desktop.gui.window.window_dialogs import WindowDialogs
 from orderbook_desktop.system.bundle import resource_path
 from orderbook_desktop.system.steady_clock import steady_ns
+
+if TYPE_CHECKING:
+    from orderbook_desktop.gui.window.transport_bar import TransportBar
 
 _DESCRIBE_MS: Final = 1_000
 _LEAST_SIZE: Final = QSize(640, 480)
@@ -96,6 +99,7 @@ class MainWindow(QMainWindow):
         self.dialogs = WindowDialogs(self, desk, self.themes, self.bridge)
         self.leaving = Leaving(self, desk, self.bridge, application.isSavingSession)
         self.replay = ReplayControl(desk, self)
+        self.transport: TransportBar | None = None
         theme = self.themes.theme
         self.top_bar = TopBar(desk, preferences, theme, self, browsers)
         self.demo_strip = QLabel(_DEMO_TEXT, self)
@@ -124,6 +128,8 @@ class MainWindow(QMainWindow):
         self._finishing = True
         self.leaving.close()
         self.bridge.stop()
+        if self.transport is not None:
+            self.transport.stop()
         self._describer.stop()
         self._save()
         self.close()
@@ -247,6 +253,7 @@ class MainWindow(QMainWindow):
         self.replay_view.turned.connect(self.top_bar.record_button.show_live)
         self.replay_view.told.connect(self._show_moment)
         self.replay_view.passed.connect(self._pass_gap)
+        bridge.replay_changed.connect(self._show_transport)
         self.top_bar.commanded.connect(bridge.look)
         self.top_bar.left.connect(self._focus_first_pane)
         for pane in self.panes:
@@ -310,9 +317,10 @@ class MainWindow(QMainWindow):
         """Return all actions with keys: those of the menus, of the panes and of the tables."""
         # Imported here because the first picture does without it.
         from orderbook_desktop.gui.dialogs.recordings import TABLE_ACTIONS  # noqa: PLC0415
+        from orderbook_desktop.gui.window.coverage_bar import BAR_ACTIONS  # noqa: PLC0415
 
         of_panes = [action for pane in self.panes for action in pane.focus_keys.actions]
-        return [*self.menus.with_keys, *of_panes, *TABLE_ACTIONS]
+        return [*self.menus.with_keys, *of_panes, *BAR_ACTIONS, *TABLE_ACTIONS]
 
     def _restore(self) -> None:
         if not self.restoreGeometry(self._preferences.geometry):
@@ -382,6 +390,40 @@ class MainWindow(QMainWindow):
             replay.play()
             self.bridge.look()
         self._focus_first_pane()
+
+    def _show_transport(self, status: ReplayStatus | None) -> None:
+        if status is not None:
+            self._shown_transport().show_status(status)
+        elif self.transport is not None:
+            self._end_transport(self.transport)
+
+    def _shown_transport(self) -> TransportBar:
+        if self.transport is None:
+            # Imported here because the first picture does without it.
+            from orderbook_desktop.gui.window.transport_bar import TransportBar  # noqa: PLC0415
+
+            self.transport = bar = TransportBar(
+                self.replay, self.themes.theme, self.menus.replay_menu, self
+            )
+            bar.left.connect(self._focus_first_pane)
+            bar.live_wanted.connect(partial(self._switch_replay, wanted=False))
+            bar.gaps_wanted.connect(self._show_gaps)
+            self.replay.time_wanted.connect(bar.type_time)
+            self.themes.changed.connect(bar.set_theme)
+            self._describer.timeout.connect(bar.describe)
+            bar.set_zone(UTC if self._preferences.shows_utc else None)
+            self._column.insertWidget(self._column.indexOf(self.status_line), bar)
+            bar.show()
+        return self.transport
+
+    def _end_transport(self, bar: TransportBar) -> None:
+        self.transport = None
+        bar.stop()
+        had_focus = bar.isAncestorOf(self.focusWidget() or self)
+        bar.hide()
+        bar.deleteLater()
+        if had_focus:
+            self._focus_first_pane()
 
     def _show_demo(self) -> None:
         """Show whether the market is made up; when that changes, the panes start afresh."""
@@ -459,6 +501,8 @@ class MainWindow(QMainWindow):
         zone = UTC if self._preferences.shows_utc else None
         self.status_line.set_zone(zone)
         self.replay_view.set_zone(zone)
+        if self.transport is not None:
+            self.transport.set_zone(zone)
         for pane in self.panes:
             pane.set_zone(zone)
 

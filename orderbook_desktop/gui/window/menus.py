@@ -105,7 +105,8 @@ class Menus:
         self._fill(view, (FULL_SCREEN, LEAVE_FULL_SCREEN))
         self._fill_exclusive(self._add_menu("&Source"), SOURCES.values())
         self._add_menu("&Recording", (RECORD, KEEP, HERE_TOO, MANAGE, SHOW_GAPS, SHOW_SPACE))
-        self._add_replay_menu(self._add_menu("Re&play", (REPLAY,)))
+        self.replay_menu: Final = self._add_menu("Re&play", (REPLAY,))
+        self._add_replay_menu(self.replay_menu)
         self._add_menu("&Help", (SHOW_WELCOME, SHOW_KEYS, SHOW_ABOUT))
 
     @property

@@ -27,6 +27,7 @@ from orderbook_desktop.core.replay import (
     REAL_TIME,
     SLOWEST,
     UNLIMITED,
+    Bookmark,
     LargeTrades,
     Replay,
     ReplayOrder,
@@ -134,9 +135,9 @@ _TIMES: Final = "\N{MULTIPLICATION SIGN}"
 
 
 def speed_text(speed: int) -> str:
-    """Return a speed in thousandths as a person reads it, in times of real time."""
+    """Return a speed in thousandths in times of real time; `fastest`: as fast as it goes."""
     if speed == UNLIMITED:
-        return "as fast as it goes"
+        return "fastest"
     whole, rest = divmod(speed, 1_000)
     fraction = f"{rest:03}".rstrip("0")
     return f"{whole:,}.{fraction}{_TIMES}" if fraction else f"{whole:,}{_TIMES}"
@@ -225,6 +226,13 @@ class ReplayControl(QObject):
     def seek_id(self, update_id: int) -> None:
         """Seek an update id."""
         self._command(lambda replay: replay.seek_id(update_id))
+
+    def seek_bookmark(self, bookmark: Bookmark) -> None:
+        """Seek the book that was on screen when it was marked, or its time in a gap."""
+        if bookmark.update_id:
+            self.seek_id(bookmark.update_id)
+        else:
+            self.seek(bookmark.event_ms * 1_000_000)
 
     def seek_end(self) -> None:
         """Seek the newest moment."""
