@@ -8,6 +8,7 @@ from contextlib import aclosing
 from typing import Final
 
 from orderbook_desktop.core.archive.trade_rows import TradeRows
+from orderbook_desktop.core.archive.trades import DecodedTrades
 from orderbook_desktop.core.event_times import US_A_MS
 from orderbook_desktop.core.trade_coverage import TradeGap, covered, gaps_between
 from orderbook_desktop.core.units import INT64_MAX
@@ -65,6 +66,20 @@ class RecordedTrades:
 
         The caller closes the iterator (`contextlib.aclosing`).
         """
+        async with aclosing(self.decoded(from_ms, to_ms)) as found:
+            async for trades in found:
+                rows = await asyncio.to_thread(TradeRows.of, trades)
+                chosen = rows.between(from_ms, to_ms)
+                if len(chosen):
+                    yield chosen
+
+    async def decoded(
+        self, from_ms: int | None = None, to_ms: int | None = None
+    ) -> AsyncGenerator[DecodedTrades]:
+        """Iterate over what has all trades from `from_ms` to before `to_ms`, and others around.
+
+        The caller closes the iterator.
+        """
         first_id: int | None = 0
         if from_ms is not None:
             first_id = await self._place.trades.first_id_at(self.market, from_ms)
@@ -73,9 +88,6 @@ class RecordedTrades:
         end_us = INT64_MAX if to_ms is None else to_ms * US_A_MS + _STEPS_BACK_US
         async with aclosing(self._place.trades.trades(self.market, first_id, INT64_MAX)) as found:
             async for trades in found:
-                rows = await asyncio.to_thread(TradeRows.of, trades)
-                chosen = rows.between(from_ms, to_ms)
-                if len(chosen):
-                    yield chosen
-                if int(rows.event_us.min()) >= end_us:
+                yield trades
+                if int(trades.arrays.times_us.min()) >= end_us:
                     return
