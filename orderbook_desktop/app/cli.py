@@ -464,6 +464,73 @@ def exchange(
 
 
 @cli.command()
+@with_settings("mongo_dsn", "db_name", "env", "data_dir")
+def replay(
+    settings: Settings,
+    symbol: Annotated[str | None, typer.Argument(metavar="SYMBOL", show_default=False)] = None,
+    from_ms: FromTime = None,
+    to_ms: ToTime = None,
+    speed: Annotated[
+        str,
+        typer.Option(
+            metavar="N",
+            help="Play N times as fast as it was (0.01 to 10000), or max: as fast as it goes.",
+        ),
+    ] = "1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="N", help="Port; 0: any free port.")
+    ] = 8900,
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Address to listen on.")
+    ] = "127.0.0.1",
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Play a packed file (.obd); with one symbol in it, SYMBOL may be left out.",
+            show_default=False,
+        ),
+    ] = None,
+    at_once: Annotated[
+        bool, typer.Option("--at-once", help="Begin without waiting for a program to subscribe.")
+    ] = False,
+    delay: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=3600.0,
+            metavar="SECONDS",
+            help="Begin so long after the first subscription.",
+        ),
+    ] = 1.0,
+    skip_gaps: Annotated[
+        bool, typer.Option("--skip-gaps", help="Go on behind a gap of the book at once.")
+    ] = False,
+    stay: Annotated[
+        bool, typer.Option("--stay", help="Serve the last book at the end, until Ctrl-C.")
+    ] = False,
+) -> None:
+    """Serve a recording with Binance's interface, so that other programs run against that time."""
+    from orderbook_desktop.app.commands.replay import Served, run_replay, speed_of  # noqa: PLC0415
+    from orderbook_desktop.replay.served import Play  # noqa: PLC0415
+
+    if symbol is None and file is None:
+        raise typer.BadParameter("name a SYMBOL, or a packed file by --file")
+    _begin_log(settings, "replay", symbol or "", file or "")
+    play = Play(
+        from_ms=from_ms,
+        to_ms=to_ms,
+        speed=speed_of(speed),
+        waits=not at_once,
+        delay_s=delay,
+        skips_gaps=skip_gaps,
+    )
+    host = listening_address(host, "--host")
+    served = Served(symbol=symbol, file=file, play=play, host=host, port=port, stays=stay)
+    raise typer.Exit(run_replay(settings, served))
+
+
+@cli.command()
 @with_settings(
     *("symbol", "mongo_dsn", "db_name", "env", "rest_url", "ws_url", "data_dir"),
     *("retention_days", "retention_gb", "low_disk_gb"),

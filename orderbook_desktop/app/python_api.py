@@ -6,6 +6,7 @@ import atexit
 import logging
 from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator
 from contextlib import AsyncExitStack, aclosing
+from math import inf
 from operator import index
 from pathlib import Path
 from types import TracebackType
@@ -20,9 +21,12 @@ from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.heatmap.bins import Statistic, TimeBins
 from orderbook_desktop.core.heatmap.builder import HeatmapBuilder, Price, PriceSteps, Side
 from orderbook_desktop.core.heatmap.cells import Heatmap
+from orderbook_desktop.core.replay_status import ReplayOrder
 from orderbook_desktop.core.segments import Segment
 from orderbook_desktop.core.timeline import Gap
 from orderbook_desktop.core.trade_coverage import TradeGap
+from orderbook_desktop.replay.events import replayed
+from orderbook_desktop.replay.playback import Playback
 from orderbook_desktop.storage.exports.exporting import NothingRecorded
 from orderbook_desktop.storage.failures import driver_failures_raised
 from orderbook_desktop.storage.reading.heatmaps import read_bins
@@ -32,6 +36,7 @@ from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.packed_store import open_packed
 from orderbook_desktop.storage.store.recording_store import RecordingStore
 from orderbook_desktop.system.background_loop import BackgroundLoop
+from orderbook_desktop.system.pace import Pace
 
 _T = TypeVar("_T")
 # The program that imports this package decides about log output; by default there is none.
@@ -223,6 +228,29 @@ class RecordingReader:
         self._run(read_bins(self._recording, bins, builder))
         return builder.heatmap(self.market, wanted)
 
+    def play(
+        self,
+        from_ms: SupportsIndex | None = None,
+        to_ms: SupportsIndex | None = None,
+        *,
+        speed: float | None = None,
+        order: str = "received",
+    ) -> Playback:
+        """Play the recording from `from_ms` to before `to_ms` (None: all; the exchange's times).
+
+        The playback is an iterator of depth events and trades, in the order of their receipt, or
+        with the order "exchange" in that of the exchange's times. Each is a `PlayedEvent`
+        (`help(orderbook_desktop.replay.events.PlayedEvent)`), and gives its whole book when it is
+        asked for it. With a `speed` each event comes when it is due, so many times as fast as it
+        was; else as fast as it is asked for. Close the playback to end it early.
+        """
+        begin, end = (None if time is None else index(time) for time in (from_ms, to_ms))
+        if speed is not None and not 0 < speed < inf:
+            raise ValueError(f"speed {speed} is not a positive number")
+        found = replayed(self._place, self.market, begin, end, ReplayOrder(order))
+        parts = self._loop.iterate(_with_known_errors(found))
+        return Playback(parts, self.gaps, None if speed is None else Pace(speed))
+
     def close(self) -> None:
         """Close the connection, and end the database server if this reader started it."""
         atexit.unregister(self.close)
@@ -235,6 +263,7 @@ class RecordingReader:
                 self._loop.close()
 
     def _open(self, place: Database | RecordingStore) -> None:
+        self._place = place
         self._recording = Recording(place, self.market)
         self._trades = RecordedTrades(place, self.market)
 

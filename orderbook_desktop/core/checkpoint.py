@@ -9,9 +9,14 @@ import numpy as np
 from msgspec import Struct
 
 from orderbook_desktop.core.book import Book, BookImage
-from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, decode_snapshot
+from orderbook_desktop.core.events import (
+    DepthDiff,
+    DepthSnapshot,
+    TextLevels,
+    decode_snapshot,
+)
 from orderbook_desktop.core.levels import Int64Array, Levels
-from orderbook_desktop.core.units import format_units
+from orderbook_desktop.core.units import Scale, format_units
 
 __all__ = [
     "BookChanges",
@@ -47,22 +52,22 @@ def is_crossed(image: BookImage) -> bool:
     return bool(len(bids) and len(asks) and bids[0] >= asks[0])
 
 
+def text_levels(levels: Levels, scale: Scale) -> TextLevels:
+    """Return price and quantity of `levels`, which are in units of `scale`, as decimal text."""
+    pairs = zip(levels.prices.tolist(), levels.quantities.tolist(), strict=True)
+    return [(format_units(p, scale.price), format_units(q, scale.quantity)) for p, q in pairs]
+
+
 def encode_image(image: BookImage) -> bytes:
     """Return the image in the form of `GET /api/v3/depth`: a snapshot's `payload`.
 
     Takes milliseconds for thousands of levels: call it in a thread.
     """
-
-    def texts(levels: Levels) -> list[tuple[str, str]]:
-        pairs = zip(levels.prices.tolist(), levels.quantities.tolist(), strict=True)
-        price, quantity = image.scale.price, image.scale.quantity
-        return [(format_units(p, price), format_units(q, quantity)) for p, q in pairs]
-
     return msgspec.json.encode(
         {
             "lastUpdateId": image.last_update_id,
-            "bids": texts(image.bids),
-            "asks": texts(image.asks),
+            "bids": text_levels(image.bids, image.scale),
+            "asks": text_levels(image.asks, image.scale),
         }
     )
 

@@ -130,11 +130,26 @@ def made_trade(market: str, fields: TradeFields, received_ns: int = 0) -> Trade:
     It counts as sent when it was traded. Without a time of receipt it is a repaired one. Raises
     `MalformedMessage`.
     """
-    *others, is_sold = msgspec.structs.astuple(fields)
-    texts = (*others, "true" if is_sold else "false")
     if not received_ns:
-        return decode_repaired(ROW_TEXT.format(*texts).encode(), market)
-    return decode_trade(EVENT_TEXT.format(fields.T, market, *texts).encode(), received_ns)
+        return decode_repaired(ROW_TEXT.format(*_texts(fields)).encode(), market)
+    return decode_trade(_event_text(market, fields), received_ns)
+
+
+def event_of_repaired(payload: bytes, market: str) -> bytes:
+    """Return a trade of an answer as the stream would have sent it when it was traded.
+
+    Raises `MalformedMessage`.
+    """
+    return _event_text(market, decoded(_row_decoder, payload, _WHAT))
+
+
+def _event_text(market: str, fields: TradeFields) -> bytes:
+    return EVENT_TEXT.format(fields.T, market, *_texts(fields)).encode()
+
+
+def _texts(fields: TradeFields) -> tuple[object, ...]:
+    *others, is_sold = msgspec.structs.astuple(fields)
+    return *others, "true" if is_sold else "false"
 
 
 def with_id(trade: Trade, trade_id: int) -> Trade:

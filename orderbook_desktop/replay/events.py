@@ -7,7 +7,7 @@ bounded however long the recording is.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
 from functools import cached_property
 from typing import Final
@@ -18,10 +18,14 @@ from msgspec import Struct
 from orderbook_desktop.core.archive.decoded import ChunkSlice
 from orderbook_desktop.core.archive.tokens import BoolArray
 from orderbook_desktop.core.archive.trades import DecodedTrades
+from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.event_times import US_A_MS
 from orderbook_desktop.core.levels import EMPTY, Int64Array
-from orderbook_desktop.core.replay import ReplayOrder
+from orderbook_desktop.core.replay_status import ReplayOrder
+from orderbook_desktop.core.timeline import Gap
+from orderbook_desktop.core.trades import Trade, decode_repaired, decode_trade
 from orderbook_desktop.core.units import INT64_MAX
+from orderbook_desktop.replay.due_times import NS_A_MS, due_alone, due_times
 from orderbook_desktop.storage.reading.recorded_trades import RecordedTrades
 from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.store.database import Database
@@ -31,30 +35,7 @@ from orderbook_desktop.system.tasks import one_ahead
 UNKNOWN_BOOK: Final = -2
 """In place of an index of an event: the book is not known at that time."""
 
-_NS_A_MS: Final = 1_000_000
 _NS_A_US: Final = 1_000
-# A receipt that far from the event's own time shows that the recorder's clock was wrong.
-_CLOCK_WRONG_NS: Final = 60_000_000_000
-
-
-def due_times(
-    event_ns: Int64Array, received_ns: Int64Array, order: ReplayOrder, not_before: int = 0
-) -> Int64Array:
-    """Return when events are due that happened at `event_ns`, in their order.
-
-    `received_ns` is 0 where an event was never received. No event is due before the one before it,
-    and none before `not_before`.
-    """
-    due = _due_alone(event_ns, received_ns, order)
-    return np.maximum.accumulate(np.maximum(due, not_before))
-
-
-def _due_alone(event_ns: Int64Array, received_ns: Int64Array, order: ReplayOrder) -> Int64Array:
-    """Return when events are due, whatever comes before them."""
-    if order is ReplayOrder.EXCHANGE:
-        return event_ns
-    is_wrong = (received_ns == 0) | (np.abs(received_ns - event_ns) > _CLOCK_WRONG_NS)
-    return np.where(is_wrong, event_ns, received_ns)
 
 
 class DepthPiece(Struct, frozen=True, eq=False, dict=True):
@@ -77,7 +58,7 @@ class DepthPiece(Struct, frozen=True, eq=False, dict=True):
             for column in (part.chunk.numbers.event_ms, part.chunk.numbers.received_ns)
         )
         latest_ms: Int64Array = np.maximum.accumulate(event_ms)
-        due_ns = due_times(event_ms * _NS_A_MS, received_ns, order, not_before)
+        due_ns = due_times(event_ms * NS_A_MS, received_ns, order, not_before)
         return cls(part, due_ns, latest_ms)
 
     def __len__(self) -> int:
@@ -89,6 +70,12 @@ class DepthPiece(Struct, frozen=True, eq=False, dict=True):
         chunk, before = self.slice.chunk, self.slice.begin - 1
         book_ms = chunk.start_event_ms if before < 0 else int(chunk.numbers.event_ms[before])
         return book_ms or (int(self.event_ms[0]) if len(self) else 0)
+
+    @property
+    def begin_id(self) -> int:
+        """The update id of the book before the first event."""
+        chunk, before = self.slice.chunk, self.slice.begin - 1
+        return (chunk.header.start_id or 0) if before < 0 else int(chunk.numbers.final_ids[before])
 
     @cached_property
     def payloads(self) -> list[bytes]:
@@ -130,6 +117,116 @@ class ReplayPart(Struct, frozen=True, eq=False):
 
     def __len__(self) -> int:
         return len(self.due_ns)
+
+
+class PlayedEvent(Struct, frozen=True, eq=False, kw_only=True):
+    """A depth event or a trade of a replay.
+
+    - `due_ns` is when it is due (ns since the epoch), by the order of the replay.
+    - `is_trade` tells trades from depth events.
+    - `first_id` and `final_id` are the update ids that a depth event covers, or both the id of the
+      aggregated trade.
+    - `event_us` is when it happened, by the exchange's clock (microseconds since the epoch).
+    - `received_ns` is when it was received, by the recorder's clock; 0 for a repaired trade.
+    - `opens` tells the first depth event of an unbroken run: the book does not follow from the
+      event before it. `gap` is the gap between the two, if there is one.
+    """
+
+    due_ns: int
+    is_trade: bool
+    first_id: int
+    final_id: int
+    event_us: int
+    received_ns: int
+    opens: bool
+    gap: Gap | None
+    _part: ReplayPart
+    _number: int
+
+    @property
+    def payload(self) -> bytes:
+        """The JSON text of the event exactly as it was received.
+
+        A repaired trade was never received as an event: its text is a row of an answer.
+        """
+        at = int(self._part.at[self._number])
+        piece = self._part.trades if self.is_trade else self._part.depth
+        return b"" if piece is None else piece.payloads[at]
+
+    @property
+    def trade(self) -> Trade | None:
+        """The trade; None for a depth event."""
+        if not self.is_trade or self._part.trades is None:
+            return None
+        market = self._part.trades.trades.header.market
+        if not self.received_ns:
+            return decode_repaired(self.payload, market)
+        return decode_trade(self.payload, self.received_ns)
+
+    def book(self) -> BookImage | None:
+        """Return the whole book at this event, exact; None where it is not known.
+
+        That is the book after a depth event, and for a trade the book after the depth event before
+        it. It is made when it is asked for, which takes about a millisecond.
+        """
+        after = int(self._part.books[self._number])
+        if after == UNKNOWN_BOOK or self._part.depth is None:
+            return None
+        return self._part.depth.slice.chunk.book_after(after)
+
+
+def events_of(
+    part: ReplayPart, *, opens: bool = False, gap: Gap | None = None
+) -> Iterator[PlayedEvent]:
+    """Iterate over the events of `part`; its first depth event is the first one behind `gap`.
+
+    `opens` is whether that event opens a run.
+    """
+    columns = part.due_ns.tolist(), part.is_trade.tolist(), *_numbers_of(part)
+    first = int(part.is_trade.argmin()) if len(part) else 0
+    for number, (due_ns, is_trade, *fields) in enumerate(zip(*columns, strict=True)):
+        first_id, final_id, event_us, received_ns = fields
+        is_first = number == first and not is_trade
+        yield PlayedEvent(
+            due_ns=due_ns,
+            is_trade=is_trade,
+            first_id=first_id,
+            final_id=final_id,
+            event_us=event_us,
+            received_ns=received_ns,
+            opens=opens and is_first,
+            gap=gap if is_first else None,
+            _part=part,
+            _number=number,
+        )
+
+
+def _numbers_of(part: ReplayPart) -> list[list[int]]:
+    """Return the ids and times of the events of `part`: both ids, `event_us` and `received_ns`."""
+    columns = np.empty((4, len(part)), dtype=np.int64)
+    if part.depth is not None:
+        at = part.at[~part.is_trade]
+        first_ids, final_ids, event_ms, received_ns = part.depth.slice.chunk.numbers
+        columns[:, ~part.is_trade] = (
+            *(first_ids[at], final_ids[at]),
+            *(event_ms[at] * US_A_MS, received_ns[at]),
+        )
+    if part.trades is not None:
+        at, arrays = part.at[part.is_trade], part.trades.trades.arrays
+        columns[:, part.is_trade] = (
+            *(arrays.ids[at], arrays.ids[at]),
+            *(arrays.times_us[at], arrays.received_ns[at]),
+        )
+    return [column.tolist() for column in columns]
+
+
+def gap_before(part: ReplayPart, last_id: int, gaps: Iterable[Gap]) -> Gap | None:
+    """Return which of `gaps` lies before `part`, which opens a run, and after `last_id`."""
+    if part.depth is None:
+        return None
+    begin_id = part.depth.begin_id
+    between = (gap for gap in gaps if last_id < gap.first_missing and gap.last_missing <= begin_id)
+    return next(between, None)
 
 
 async def replayed(
@@ -250,7 +347,7 @@ class _Merge:
             return
         chosen, arrays = piece.chosen[self._trades_done :], piece.trades.arrays
         times_us = arrays.times_us[chosen]
-        due = _due_alone(times_us * _NS_A_US, arrays.received_ns[chosen], self._order)
+        due = due_alone(times_us * _NS_A_US, arrays.received_ns[chosen], self._order)
         if self._order is ReplayOrder.RECEIVED and not self._depth_is_over:
             repaired = arrays.repaired[chosen].nonzero()[0]
             due[repaired] = self._of_repaired(times_us[repaired])

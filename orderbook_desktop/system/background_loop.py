@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import threading
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
@@ -65,7 +65,7 @@ class BackgroundLoop:
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(function, *arguments)
 
-    def iterate(self, items: AsyncGenerator[_T]) -> Iterator[_T]:
+    def iterate(self, items: AsyncGenerator[_T]) -> Generator[_T]:
         """Iterate over `items`, which are closed with the iterator or with this loop."""
         nothing = object()
         steps = _Steps(items)

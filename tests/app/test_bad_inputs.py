@@ -144,6 +144,7 @@ _ON_A_FOLDER = {
     "export": _export("BTC/USDT"),
     "import": ["import", "capture"],
     "record": ["record", "BTC/USDT", "--duration", "1"],
+    "replay": ["replay", "BTC/USDT", "--port", "0"],
     "reset": ["doctor", "--reset-database-password"],
 }
 
@@ -373,6 +374,7 @@ _NO_NUMBERS = ("nan", "-inf", "-1e400", "x", "", "1,5", "\x1b[31m", "\udcff", "0
         (2, ["exchange"], "--port"),
         (3, ["exchange"], "--seed"),
         (4, ["record"], "--top"),
+        (5, ["replay", "--file", "f.obd"], "--delay"),
     ],
 )
 def test_numbers(program: WarmProgram, phase: int, command: list[str], option: str) -> None:
@@ -447,6 +449,7 @@ def test_without_permission(program: WarmProgram, server: ServerThread, tmp_path
     for command, env in (
         (["import", str(secret)], _on(server)),
         (["exchange", "--port", "0", "--play", str(secret)], _on(server)),
+        (["replay", "--port", "0", "--file", str(secret)], _on(server)),
         (["import", str(secret)], in_it),
         (["record", "BTC/USDT", "--duration", "1"], in_it),
         (["doctor", "--reset-database-password"], in_it | {"ORDERBOOK_DATA_DIR": str(closed)}),
@@ -506,7 +509,7 @@ def test_requests_to_end(program: WarmProgram, tmp_path: Path, number: int, afte
             done = program.run(*command, env=env, folder=tmp_path, stop_after_s=after_s)
             assert "Traceback" not in done.err
             assert "Exception ignored" not in done.err
-            if name in ("serve", "exchange"):
+            if name in ("serve", "exchange", "replay"):
                 assert (done.code, done.err) == (0, ""), (name, done)
             elif name == "record":
                 # Within its first second it is no failure that nothing is recorded.

@@ -67,6 +67,7 @@ def test_help_names_the_settings(
         ("export", "SYMBOL"),
         ("import", "FILE"),
         ("exchange", "[OPTIONS]"),
+        ("replay", "SYMBOL"),
         ("doctor", "[OPTIONS]"),
     ],
 )

@@ -291,6 +291,21 @@ def test_the_example_of_trades_runs(
     assert re.search(r"^median delay in ms: -?[\d.]+$", output, re.MULTILINE)
 
 
+def test_the_example_of_play_runs(
+    recorded: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ORDERBOOK_DATA_DIR", str(recorded))
+    exec(_example("example of play"), {})
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > 20
+    for line in lines:
+        found = re.fullmatch(
+            r"(sold|bought) [\d.]+ at ([\d.]+) between ([\d.]+) and ([\d.]+)", line
+        )
+        assert found
+        assert Decimal(found[3]) < Decimal(found[4])
+
+
 def _single_trades(path: Path) -> list[dict[str, Any]]:
     """The events `trade` in a capture's lines."""
     messages = [json.loads(line.partition(b" ")[2]) for line in path.read_bytes().splitlines()]

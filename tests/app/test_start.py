@@ -39,6 +39,7 @@ _COMMANDS = {
     "record": (0, _NOT_BEGUN),
     "serve": (0, ""),
     "exchange": (0, ""),
+    "replay": (0, ""),
     "--demo": (0, ""),
 }
 

@@ -15,6 +15,7 @@ from orderbook_desktop.core.trades import (
     TradeFields,
     decode_repaired,
     decode_trade,
+    event_of_repaired,
     fits_64_bits,
     is_same_trade,
     made_trade,
@@ -57,6 +58,14 @@ def test_a_trade_of_which_only_the_fields_are_known_is_spelt_as_the_exchange_spe
     assert (trade.received_ns, trade.event_us, trade.sent_ms) == (5, row["T"], trade.event_ms)
     assert repaired.is_repaired
     assert is_same_trade(trade, repaired)
+
+
+def test_a_repaired_trade_is_sent_as_of_the_time_at_which_it_was_traded() -> None:
+    event = event_of_repaired(msgspec.json.encode(_ROW), "BTCUSDT")
+    sent = {"e": "aggTrade", "E": _ROW["T"], "s": "BTCUSDT", **_ROW, "M": True}
+    assert event == msgspec.json.encode(sent)
+    with pytest.raises(MalformedMessage):
+        event_of_repaired(b"{}", "BTCUSDT")
 
 
 def test_a_trade_with_another_id_is_otherwise_the_same() -> None:

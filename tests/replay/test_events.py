@@ -18,14 +18,14 @@ from orderbook_desktop.core.archive.trades import DecodedTrades
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.checkpoint import BookImage, image_of
 from orderbook_desktop.core.events import DepthDiff
-from orderbook_desktop.core.replay import ReplayOrder
+from orderbook_desktop.core.replay_status import ReplayOrder
 from orderbook_desktop.core.trades import Trade
+from orderbook_desktop.replay.due_times import due_times
 from orderbook_desktop.replay.events import (
     UNKNOWN_BOOK,
     ReplayPart,
     TradePiece,
     _Merge,
-    due_times,
     replayed,
 )
 from orderbook_desktop.storage.store.database import Database

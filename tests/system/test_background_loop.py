@@ -185,7 +185,7 @@ def test_abandoned_nested_generators_end_in_silence_and_in_order(
         assert next(iterator) == 0
     if way == "closed":
         for iterator in left:
-            iterator.close()  # type: ignore[attr-defined]
+            iterator.close()
     elif way == "loop":
         loop.close()
     elif way == "iterators":

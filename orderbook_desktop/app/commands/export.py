@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import typer
 
-from orderbook_desktop.app.commands.database_session import open_database
 from orderbook_desktop.app.commands.long_work import WorkProgress, run_interruptibly
-from orderbook_desktop.app.commands.packed import market_in
+from orderbook_desktop.app.commands.packed import recording_place
 from orderbook_desktop.app.commands.times import check_span
 from orderbook_desktop.app.settings import Settings, symbol_and_market
 from orderbook_desktop.core.file_formats import ExportFormat
@@ -20,9 +17,6 @@ from orderbook_desktop.storage.exports.recording_export import (
     RecordingExport,
     export_recording,
 )
-from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.packed_store import open_packed
-from orderbook_desktop.storage.store.recording_store import RecordingStore
 
 
 def run_export(
@@ -46,7 +40,7 @@ def run_export(
     async def work() -> ExportedRecording:
         done: ExportedRecording | None = None
         try:
-            async with _place(settings, file, names) as (place, symbol, market):
+            async with recording_place(settings, file, names) as (place, symbol, market):
                 job = RecordingExport(symbol, market, form, path, from_ms, to_ms, force)
                 with WorkProgress(f"Exporting {symbol}") as progress:
                     done = await export_recording(place, job, progress.show)
@@ -63,16 +57,3 @@ def run_export(
         return 0
 
     return run_interruptibly(work(), "nothing was exported", report, done=f"{path} was written")
-
-
-@asynccontextmanager
-async def _place(
-    settings: Settings, file: Path | None, names: tuple[str, str] | None
-) -> AsyncIterator[tuple[Database | RecordingStore, str, str]]:
-    """Give the place of a recording, its symbol and its market."""
-    if file is not None:
-        async with open_packed(file) as store:
-            yield store, *market_in(store, names)
-    elif names is not None:
-        async with open_database(settings) as database:
-            yield database, *names

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import typer
@@ -22,7 +23,9 @@ from orderbook_desktop.storage.exports.exporting import NothingRecorded
 from orderbook_desktop.storage.exports.packed_file import PackedMarket, PackJob, pack
 from orderbook_desktop.storage.imports.unpacking import UnpackedMarket, unpack
 from orderbook_desktop.storage.reading.summaries import summaries
+from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.packed_store import PackedStore, open_packed
+from orderbook_desktop.storage.store.recording_store import RecordingStore
 
 
 class SymbolNeeded(KnownError):
@@ -75,6 +78,23 @@ def market_in(store: PackedStore, names: tuple[str, str] | None) -> tuple[str, s
     if len(markets) != 1:
         raise SymbolNeeded(store.file.path, markets)
     return symbol_and_market(markets[0])
+
+
+@asynccontextmanager
+async def recording_place(
+    settings: Settings, file: Path | None, names: tuple[str, str] | None
+) -> AsyncIterator[tuple[Database | RecordingStore, str, str]]:
+    """Give the place of a recording, its symbol and its market.
+
+    It is in the packed `file`, if that is given; there it need not be named if there is one only.
+    Raises what opening the file or the database raises.
+    """
+    if file is not None:
+        async with open_packed(file) as store:
+            yield store, *market_in(store, names)
+    elif names is not None:
+        async with open_database(settings) as database:
+            yield database, *names
 
 
 def run_pack(

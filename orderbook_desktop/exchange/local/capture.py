@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Collection, Generator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Collection, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from itertools import islice
@@ -32,13 +31,12 @@ from orderbook_desktop.formats.capture_reader import (
     survey_capture,
 )
 from orderbook_desktop.formats.single_trades import AGGREGATED, TRADE, TradeAggregator
+from orderbook_desktop.system.pace import Pace
 
 _log = logging.getLogger(__name__)
 
 _BATCH: Final = 256
 _CLOSE_WITHIN_S: Final = 0.4
-# Late lines are sent at once, but other tasks must get a turn, too.
-_LATE_LINES_IN_A_ROW: Final = 32
 
 
 class CaptureSource:
@@ -100,7 +98,7 @@ class CaptureSource:
     async def run(self, publish: Publish) -> None:
         """Play the file. Raises `CaptureUnreadable` at the first line that cannot be played."""
         await self._start.wait()
-        clock = _Clock(self._speed)
+        clock = Pace(self._speed)
         shift_ns, again = 0, False
         while True:
             first_ns = last_ns = 0
@@ -264,31 +262,6 @@ class CaptureSource:
             for stream in survey.diff_streams:
                 also = survey.also(stream)
                 publish(StreamEvent(stream, market, payload, b"", also, True, diff.final_id))
-
-
-class _Clock:
-    """Maps receive times to the loop's clock, by absolute deadlines, so that no error adds up."""
-
-    def __init__(self, speed: float, now: Callable[[], float] = time.monotonic) -> None:
-        self._speed = speed
-        self._now = now
-        self._origin: tuple[int, float] | None = None
-        self._late = 0
-
-    async def wait_for(self, recv_ns: int) -> None:
-        """Return at the time `recv_ns`, or at once where that has passed."""
-        now = self._now()
-        if self._origin is None:
-            self._origin = recv_ns, now
-        first_ns, started = self._origin
-        delay = started + (recv_ns - first_ns) / 1e9 / self._speed - now
-        if delay > 0:
-            self._late = 0
-            await asyncio.sleep(delay)
-            return
-        self._late += 1
-        if self._late % _LATE_LINES_IN_A_ROW == 0:
-            await asyncio.sleep(0)
 
 
 def _next_batch(lines: Iterator[CaptureLine]) -> tuple[list[CaptureLine], Exception | None]:

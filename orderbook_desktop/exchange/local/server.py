@@ -195,6 +195,14 @@ class LocalExchange:
         else:
             self.fault_board.add(fault)
 
+    async def drained(self, backlog: int = 0) -> None:
+        """See `Outlet`."""
+        await self._hub.drained(backlog)
+
+    async def cut_off(self, code: int, within_s: float) -> None:
+        """See `Outlet`."""
+        await self._hub.cut_off(code, within_s)
+
     async def finished(self) -> None:
         """Wait until the source has played out, or the exchange was closed.
 

@@ -88,6 +88,21 @@ class StreamEvent(Struct, frozen=True):
 Publish = Callable[[StreamEvent], None]
 
 
+class Outlet(Protocol):
+    """The clients of a `LocalExchange`, for a source that must not outrun or mislead them."""
+
+    async def drained(self, backlog: int = 0) -> None:
+        """Return when no client has more than `backlog` bytes still to take."""
+        ...
+
+    async def cut_off(self, code: int, within_s: float) -> None:
+        """Close all websockets with `code`, and let their clients come back.
+
+        Returns when each stream that had a subscriber has one again, or after `within_s`.
+        """
+        ...
+
+
 class MarketSource(Protocol):
     """Makes the books and events that a `LocalExchange` serves. It is used once."""
 

@@ -11,6 +11,7 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -36,6 +37,9 @@ _log = logging.getLogger(__name__)
 _COMMANDS_PER_SECOND: Final = 5
 # A client that reads nothing is disconnected before its backlog fills the memory.
 _BACKLOG_AT_MOST: Final = 64 * 2**20
+
+# How often it is looked whether clients have taken what was sent.
+_LOOK_EVERY_S: Final = 0.005
 
 _STREAMS_AT_MOST: Final = 1024
 _METHODS: Final = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS", "SET_PROPERTY", "GET_PROPERTY")
@@ -80,6 +84,7 @@ class StreamHub:
         self._on_change = on_change
         self._clients: dict[ServerConnection, _Subscriptions] = {}
         self._listeners: dict[str, list[ServerConnection]] = {}
+        self._changed = asyncio.Event()
         self._muted: dict[ServerConnection, list[bytes]] = {}
         self._mute: Fault | None = None
         self._timers: set[asyncio.TimerHandle] = set()
@@ -142,6 +147,25 @@ class StreamHub:
         """Close every websocket with a closing frame that has `code`."""
         self._close(self._clients, code)
 
+    async def cut_off(self, code: int, within_s: float) -> None:
+        """See `Outlet`."""
+        streams, clients = set(self._listeners), list(self._clients)
+        self._close(clients, code)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while not (streams <= self._listeners.keys() and self._have_gone(clients)):
+                    self._changed.clear()
+                    await self._changed.wait()
+
+    async def drained(self, backlog: int = 0) -> None:
+        """See `Outlet`."""
+        await asyncio.sleep(0)
+        # A transport tells only when it falls below limits of its own.
+        while any(  # noqa: ASYNC110
+            _bytes_waiting(client) > backlog for client in self._clients
+        ):
+            await asyncio.sleep(_LOOK_EVERY_S)
+
     async def stop(self) -> None:
         """Cancel all planned and current faults."""
         for timer in self._timers:
@@ -149,6 +173,9 @@ class StreamHub:
         self._timers.clear()
         farewells = list(self._farewells)
         await end_tasks(*farewells)
+
+    def _have_gone(self, clients: Iterable[ServerConnection]) -> bool:
+        return self._clients.keys().isdisjoint(clients)
 
     def _struck(self, connection: int) -> Collection[ServerConnection]:
         """Return the connections that a fault of `connection` concerns (see `Fault`)."""
@@ -181,6 +208,7 @@ class StreamHub:
             for stream in subscriptions.streams:
                 listeners.setdefault(stream, []).append(connection)
         self._listeners = listeners
+        self._changed.set()
         self._on_change(listeners.keys())
 
     def _send(
@@ -233,6 +261,13 @@ class StreamHub:
 
         timer = asyncio.get_running_loop().call_later(seconds, run)
         self._timers.add(timer)
+
+
+def _bytes_waiting(client: ServerConnection) -> int:
+    """Return how many bytes the client has not taken yet; none if it is leaving."""
+    if client.transport.is_closing():
+        return 0
+    return client.transport.get_write_buffer_size()
 
 
 @dataclass(eq=False)

@@ -177,3 +177,42 @@ async def test_a_client_that_is_gone_gets_nothing_more() -> None:
         for _ in range(10):
             source.publish(event)
         assert await until_closed(websocket) == ([], None)
+
+
+async def test_a_source_can_wait_until_its_clients_have_taken_what_was_sent() -> None:
+    """A client that reads nothing is cut off, if its source does not wait for it."""
+    source = HandSource()
+    event = StreamEvent("btcusdt@aggTrade", "BTCUSDT", b'{"x":"%s"}' % (b"x" * 2**20))
+    async with asyncio.timeout(60), LocalExchange(source) as exchange:
+        url = f"{exchange.ws_url}/ws/btcusdt@aggTrade"
+        async with connect(url, compression=None, max_size=None, max_queue=1) as websocket:
+            for _ in range(40):
+                source.publish(event)
+            waiting = asyncio.create_task(exchange.drained(2**20))
+            await get_json(exchange, "/api/v3/ping")
+            assert not waiting.done()
+            for _ in range(40):
+                assert len(await websocket.recv()) > 2**20
+            await waiting
+
+
+async def test_clients_that_are_cut_off_are_waited_for() -> None:
+    source = HandSource()
+    event = StreamEvent("btcusdt@aggTrade", "BTCUSDT", b"{}")
+    async with asyncio.timeout(60), LocalExchange(source) as exchange:
+        # Without a client there is nothing to wait for.
+        await exchange.cut_off(1012, 600)
+        async with streams(exchange, "/ws/btcusdt@aggTrade") as websocket:
+            cut = asyncio.create_task(exchange.cut_off(1012, 600))
+            assert await until_closed(websocket) == ([], 1012)
+        assert not cut.done()
+        async with streams(exchange, "/ws/btcusdt@depth"):
+            await get_json(exchange, "/api/v3/ping")
+            assert not cut.done()
+            async with streams(exchange, "/ws/btcusdt@aggTrade") as websocket:
+                await cut
+                source.publish(event)
+                assert await next_json(websocket) == {}
+        # One that stays away is waited for no longer than so.
+        async with streams(exchange, "/ws/btcusdt@aggTrade"):
+            await exchange.cut_off(1012, 0.01)
