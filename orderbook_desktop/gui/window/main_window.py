@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from msgspec.structs import replace
 from PySide6.QtCore import QEvent, QSize, Qt, QTimer, Signal
@@ -22,7 +22,7 @@ from PySide6.QtWidgets import (
 from orderbook_desktop.core.desk import BrowserSwitch, Desk, NoticeAction
 from orderbook_desktop.core.disk import RecordingStorage
 from orderbook_desktop.core.recording_status import RecordingStatus
-from orderbook_desktop.core.replay import Replay, ReplayStatus
+from orderbook_desktop.core.replay import Replay
 from orderbook_desktop.core.status import Badge
 from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.gui.actions import Action, Choice, Command, Switch
@@ -40,13 +40,11 @@ from orderbook_desktop.gui.window.replay_control import ReplayControl
 from orderbook_desktop.gui.window.replay_view import ReplayView
 from orderbook_desktop.gui.window.status_line import StatusLine
 from orderbook_desktop.gui.window.top_bar import TopBar
+from orderbook_desktop.gui.window.transport import Transport
 from orderbook_desktop.gui.window.veil import Veil
 from orderbook_desktop.gui.window.window_dialogs import WindowDialogs
 from orderbook_desktop.system.bundle import resource_path
 from orderbook_desktop.system.steady_clock import steady_ns
-
-if TYPE_CHECKING:
-    from orderbook_desktop.gui.window.transport_bar import TransportBar
 
 _DESCRIBE_MS: Final = 1_000
 _LEAST_SIZE: Final = QSize(640, 480)
@@ -99,7 +97,6 @@ class MainWindow(QMainWindow):
         self.dialogs = WindowDialogs(self, desk, self.themes, self.bridge)
         self.leaving = Leaving(self, desk, self.bridge, application.isSavingSession)
         self.replay = ReplayControl(desk, self)
-        self.transport: TransportBar | None = None
         theme = self.themes.theme
         self.top_bar = TopBar(desk, preferences, theme, self, browsers)
         self.demo_strip = QLabel(_DEMO_TEXT, self)
@@ -114,6 +111,9 @@ class MainWindow(QMainWindow):
         self.menus = menus.Menus(self, self._commands(), of_panes)
         self.menus.show_full_screen(is_full=False)
         self.menus.show_replay(None)
+        self.transport = Transport(
+            self, desk, self.replay, self.themes, self.menus.replay_menu, self._place_transport
+        )
         self.addActions(self.menus.everywhere)
         self._describer = QTimer(self, interval=_DESCRIBE_MS)
         self._lay_out()
@@ -128,8 +128,7 @@ class MainWindow(QMainWindow):
         self._finishing = True
         self.leaving.close()
         self.bridge.stop()
-        if self.transport is not None:
-            self.transport.stop()
+        self.transport.stop()
         self._describer.stop()
         self._save()
         self.close()
@@ -253,7 +252,11 @@ class MainWindow(QMainWindow):
         self.replay_view.turned.connect(self.top_bar.record_button.show_live)
         self.replay_view.told.connect(self._show_moment)
         self.replay_view.passed.connect(self._pass_gap)
-        bridge.replay_changed.connect(self._show_transport)
+        bridge.replay_changed.connect(self.transport.show_status)
+        self.transport.left.connect(self._focus_first_pane)
+        self.transport.live_wanted.connect(partial(self._switch_replay, wanted=False))
+        self.transport.gaps_wanted.connect(self._show_gaps)
+        self._describer.timeout.connect(self.transport.describe)
         self.top_bar.commanded.connect(bridge.look)
         self.top_bar.left.connect(self._focus_first_pane)
         for pane in self.panes:
@@ -372,6 +375,9 @@ class MainWindow(QMainWindow):
             for pane in self.panes:
                 pane.set_pages(desk.trade_pages)
 
+    def _place_transport(self, bar: QWidget) -> None:
+        self._column.insertWidget(self._column.indexOf(self.status_line), bar)
+
     def _follow_command(self) -> None:
         self.bridge.look()
         # A switch may have been pressed that the replay has not obeyed yet.
@@ -390,40 +396,6 @@ class MainWindow(QMainWindow):
             replay.play()
             self.bridge.look()
         self._focus_first_pane()
-
-    def _show_transport(self, status: ReplayStatus | None) -> None:
-        if status is not None:
-            self._shown_transport().show_status(status)
-        elif self.transport is not None:
-            self._end_transport(self.transport)
-
-    def _shown_transport(self) -> TransportBar:
-        if self.transport is None:
-            # Imported here because the first picture does without it.
-            from orderbook_desktop.gui.window.transport_bar import TransportBar  # noqa: PLC0415
-
-            self.transport = bar = TransportBar(
-                self.replay, self.themes.theme, self.menus.replay_menu, self
-            )
-            bar.left.connect(self._focus_first_pane)
-            bar.live_wanted.connect(partial(self._switch_replay, wanted=False))
-            bar.gaps_wanted.connect(self._show_gaps)
-            self.replay.time_wanted.connect(bar.type_time)
-            self.themes.changed.connect(bar.set_theme)
-            self._describer.timeout.connect(bar.describe)
-            bar.set_zone(UTC if self._preferences.shows_utc else None)
-            self._column.insertWidget(self._column.indexOf(self.status_line), bar)
-            bar.show()
-        return self.transport
-
-    def _end_transport(self, bar: TransportBar) -> None:
-        self.transport = None
-        bar.stop()
-        had_focus = bar.isAncestorOf(self.focusWidget() or self)
-        bar.hide()
-        bar.deleteLater()
-        if had_focus:
-            self._focus_first_pane()
 
     def _show_demo(self) -> None:
         """Show whether the market is made up; when that changes, the panes start afresh."""
@@ -501,8 +473,7 @@ class MainWindow(QMainWindow):
         zone = UTC if self._preferences.shows_utc else None
         self.status_line.set_zone(zone)
         self.replay_view.set_zone(zone)
-        if self.transport is not None:
-            self.transport.set_zone(zone)
+        self.transport.set_zone(zone)
         for pane in self.panes:
             pane.set_zone(zone)
 

@@ -35,6 +35,8 @@ from orderbook_desktop.core.replay import (
     Step,
     Target,
 )
+from orderbook_desktop.core.timeline import Gap
+from orderbook_desktop.core.trade_coverage import TradeGap
 from orderbook_desktop.gui.actions import Action, Choice, Command, Switch
 
 PLAY: Final = Action("&Play or pause", "in a replay: play, or pause", ("Space",))
@@ -233,6 +235,17 @@ class ReplayControl(QObject):
             self.seek_id(bookmark.update_id)
         else:
             self.seek(bookmark.event_ms * 1_000_000)
+
+    def go_to_gap(self, symbol: str, gap: Gap | TradeGap) -> None:
+        """Seek the last event before a gap; without a replay of `symbol`, begin one there."""
+        replay = self._desk.replay
+        if replay is None or replay.status.symbol != symbol:
+            self._desk.start_replay(symbol, at=gap.from_ms * 1_000_000)
+            self.commanded.emit()
+        elif isinstance(gap, TradeGap):
+            self.seek(gap.from_ms * 1_000_000)
+        else:
+            self.seek_id(gap.first_missing - 1)
 
     def seek_end(self) -> None:
         """Seek the newest moment."""

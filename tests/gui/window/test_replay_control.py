@@ -17,6 +17,9 @@ from orderbook_desktop.core.replay import (
     Step,
     Target,
 )
+from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.core.timeline import Gap
+from orderbook_desktop.core.trade_coverage import TradeGap
 from orderbook_desktop.gui.window.main_window import MainWindow
 from orderbook_desktop.gui.window.replay_control import (
     ACTIONS,
@@ -251,6 +254,16 @@ def test_the_menu_shows_what_is_on(replay: FakeReplay, window: MainWindow, desk:
     desk.leave_replay()
     window.bridge.look()
     assert not made["Skip &quiet stretches"].isEnabled()
+
+
+def test_a_gap_is_gone_to_by_the_event_before_it(
+    replay: FakeReplay, control: ReplayControl, desk: FakeDesk
+) -> None:
+    control.go_to_gap("BTC/USDT", Gap(5, 9, 78, 90, GapCause.USER, ""))
+    control.go_to_gap("BTC/USDT", TradeGap(1, 4, 5, 9, GapCause.USER))
+    assert replay.commands == [("seek_id", 77), ("seek", 5_000_000)]
+    control.go_to_gap("ETH/USDT", Gap(5, 9, 78, 90, GapCause.USER, ""))
+    assert desk.commands == [("start_replay", ("ETH/USDT", 5_000_000, None))]
 
 
 def test_without_a_replay_a_command_does_nothing(desk: FakeDesk, control: ReplayControl) -> None:

@@ -16,12 +16,14 @@ from orderbook_desktop.core.replay import (
     Bookmark,
     Coverage,
     GapStop,
+    LargeTrades,
     ReplayStatus,
     Step,
     Target,
 )
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.timeline import Cover, Gap, Timeline
+from orderbook_desktop.gui.dialogs.large_trades import LargeTradesChoice
 from orderbook_desktop.gui.theme import DARK
 from orderbook_desktop.gui.window.main_window import MainWindow
 from orderbook_desktop.gui.window.moment_field import RecordedDays
@@ -273,13 +275,13 @@ def test_the_window_has_it_in_a_replay_only(
     open_window: OpenWindow, desk: FakeDesk, preferences: object
 ) -> None:
     window = open_window(desk)
-    assert window.transport is None
+    assert window.transport.bar is None
     played = FakeReplay(at_ns=_AT_MS * _MS)
     played.coverage = Coverage(_TIMELINE)
     MovingMarket(BTC, played.source)
     desk.play(played, played.source)
     window.bridge.look()
-    bar = window.transport
+    bar = window.transport.bar
     assert isinstance(bar, TransportBar)
     assert bar.isVisible()
     QTest.keyClick(ladder_of(window), Qt.Key.Key_G)
@@ -289,7 +291,7 @@ def test_the_window_has_it_in_a_replay_only(
     bar.moment_field.setFocus()
     QTest.mouseClick(bar.live_button, _LEFT)
     assert desk.commands == [("leave_replay", None)]
-    assert window.transport is None
+    assert window.transport.bar is None
     assert not bar.isVisible()
     assert ladder_of(window).hasFocus()
 
@@ -298,12 +300,37 @@ def test_the_window_passes_zone_and_theme(open_window: OpenWindow, desk: FakeDes
     played = FakeReplay(at_ns=_AT_MS * _MS)
     desk.play(played, played.source)
     window: MainWindow = open_window(desk)
-    bar = window.transport
+    bar = window.transport.bar
     assert bar is not None
     utc = next(one for one in window.menus.actions if one.text() == "Times in U&TC")
     utc.trigger()
     assert bar.moment_field.text() == "07:53:20.123"
     assert bar.zone_label.text() == "UTC"
+
+
+@pytest.mark.qt_log_ignore("This plugin does not support")
+def test_the_window_opens_the_bookmarks_and_the_choice_of_large_trades(
+    open_window: OpenWindow, desk: FakeDesk
+) -> None:
+    played = FakeReplay(at_ns=_AT_MS * _MS)
+    played.bookmarks = (Bookmark("a", "BTCUSDT", _AT_MS, 77),)
+    desk.play(played, played.source)
+    window: MainWindow = open_window(desk)
+    QTest.keyClick(
+        ladder_of(window),
+        Qt.Key.Key_B,
+        Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier,
+    )
+    marks = window.transport.bookmarks
+    assert marks is not None
+    marks.go_button.click()
+    assert played.commands == [("seek_id", 77)]
+    marks.reject()
+    next(one for one in window.menus.actions if one.text() == "&Large trades…").trigger()
+    choice = window.findChild(LargeTradesChoice)
+    assert isinstance(choice, LargeTradesChoice)
+    choice.accept()
+    assert played.commands[1:] == [("set_large", LargeTrades())]
 
 
 def test_a_status_without_a_replay_is_not_shown(bar: TransportBar, desk: FakeDesk) -> None:
