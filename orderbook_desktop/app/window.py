@@ -27,11 +27,10 @@ from orderbook_desktop.app.process.stopping import (
     stop_on_signals,
 )
 from orderbook_desktop.app.settings import APP_NAME, Settings
-from orderbook_desktop.core.desk import Notice, NoticeLevel
 from orderbook_desktop.core.disk import DiskStatus, Retention
 from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.library_jobs import LibraryFile
 from orderbook_desktop.core.number_format import counted
-from orderbook_desktop.core.packed_contents import PackedContents
 from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.core.symbols import split_symbol
 from orderbook_desktop.core.version import __version__
@@ -47,7 +46,7 @@ from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.window.main_window import MainWindow
 from orderbook_desktop.storage.dsn import redacted_dsn
 from orderbook_desktop.system.private_files import keep_private, private_data_folder
-from orderbook_desktop.system.tasks import Jobs, Workers, ending
+from orderbook_desktop.system.tasks import Workers, ending
 
 _log = logging.getLogger(__name__)
 
@@ -109,44 +108,32 @@ class _Options(NamedTuple):
     demo: bool
     serve: bool
     replay: str | None
-    contents: PackedContents | None
+    file: LibraryFile | None
 
 
-async def _contents_of(path: Path) -> PackedContents:
+async def _contents_of(path: Path) -> LibraryFile:
     # Without a file the window does without this.
-    from orderbook_desktop.app.commands.packed import contents_of  # noqa: PLC0415
+    from orderbook_desktop.desk.library_work import read_file  # noqa: PLC0415
 
-    return await contents_of(path)
+    return await read_file(path)
 
 
 class FileOpener(QObject):
-    """Shows the packed files that macOS wants the running program to open."""
+    """Opens the packed files that macOS wants the running program to open, by calling `open_file`.
 
-    def __init__(self, program: Program, show: Callable[[PackedContents], None]) -> None:
+    Install it as an event filter of the application.
+    """
+
+    def __init__(self, open_file: Callable[[Path], None]) -> None:
         super().__init__()
-        self._program = program
-        self._show = show
-        self._jobs = Jobs(program.report_bug)
+        self._open_file = open_file
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 (Qt's name)
         """Open the file of a `FileOpen` event."""
         if isinstance(event, QFileOpenEvent):
-            self._jobs.start(self.open(Path(event.file())), "opening a packed file")
+            self._open_file(Path(event.file()))
             return True
         return super().eventFilter(watched, event)
-
-    async def open(self, path: Path) -> None:
-        """Show what is in a file, or why it can't be read."""
-        try:
-            self._show(await _contents_of(path))
-        except KnownError as error:
-            _log.info("a packed file can't be shown: %s", error)
-            notice = Notice("packed file", NoticeLevel.WARNING, str(error))
-            self._program.board.tell(notice)
-
-    async def close(self) -> None:
-        """Stop opening files."""
-        await self._jobs.close()
 
 
 def _first_program(
@@ -186,13 +173,14 @@ async def _show(
         )
         window.close_requested.connect(stop.set)
         window.show()
-        opener = FileOpener(program, window.dialogs.show_packed)
+        opener = FileOpener(window.dialogs.open_packed)
         application.installEventFilter(opener)
         try:
             await _first_paint()
-            if options.contents is not None:
-                window.dialogs.show_packed(options.contents)
-                _log.info("shows the packed file %s", options.contents.path)
+            if options.file is not None:
+                program.library.show_file(options.file)
+                window.dialogs.manage_recordings()
+                _log.info("shows the packed file %s", options.file.path)
             await program.start()
             _replay(desk, options)
             if options.serve:
@@ -200,7 +188,6 @@ async def _show(
             await stop.wait()
         finally:
             application.removeEventFilter(opener)
-            await opener.close()
             window.setEnabled(False)
             telling = asyncio.create_task(_tell_waiting(program, window.status_line.say))
             try:
@@ -227,12 +214,12 @@ def _replay(desk: LiveDesk, options: _Options) -> None:
     """Play what the options name: of a packed file its first recording."""
     if options.replay is None:
         return
-    contents = options.contents
-    if contents is None or not contents.recordings:
+    file = options.file
+    if file is None or not file.entries:
         desk.start_replay(at=options.replay)
     else:
-        symbol = contents.recordings[0].symbol
-        desk.start_replay(symbol, at=options.replay, file=Path(contents.path))
+        symbol = file.entries[0].symbol
+        desk.start_replay(symbol, at=options.replay, file=Path(file.path))
 
 
 async def _serve(browsers: BrowserViewSwitch) -> None:

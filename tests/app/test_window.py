@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import socket
@@ -12,13 +11,12 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import psutil
 import pytest
-from PySide6.QtCore import QSettings
+from PySide6.QtCore import QEvent, QSettings
 from PySide6.QtGui import QFileOpenEvent
+from PySide6.QtWidgets import QApplication
 
 from orderbook_desktop.app.settings import Settings, load_settings
 from orderbook_desktop.app.window import (
@@ -30,9 +28,7 @@ from orderbook_desktop.app.window import (
     window_memory,
     with_remembered_retention,
 )
-from orderbook_desktop.core.desk import Notice
 from orderbook_desktop.core.disk import DiskStatus, Retention
-from orderbook_desktop.core.packed_contents import PackedContents
 from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.desk.program import Program
 from orderbook_desktop.formats.packed_file import PackedWriter
@@ -356,15 +352,10 @@ def test_a_packed_file_in_place_of_a_command(settings: Settings, tmp_path: Path)
     assert "week.OBD is damaged: " in output
 
 
-async def test_a_file_that_the_system_wants_opened(tmp_path: Path) -> None:
-    path, shown, notices = _packed(tmp_path / "week.obd"), list[PackedContents](), list[Notice]()
-    board = SimpleNamespace(tell=notices.append)
-    program: Any = SimpleNamespace(board=board, report_bug=pytest.fail)
-    opener = FileOpener(program, shown.append)
-    assert opener.eventFilter(opener, QFileOpenEvent(str(path)))
-    while not shown:
-        await asyncio.sleep(0.01)
-    assert (shown[0].name, shown[0].recordings) == ("week.obd", ())
-    await opener.open(tmp_path / "none.obd")
-    assert [notice.text for notice in notices] == [f"{tmp_path / 'none.obd'} does not exist."]
-    await opener.close()
+def test_a_file_that_the_system_wants_opened(qapp: QApplication, tmp_path: Path) -> None:
+    del qapp
+    opened: list[Path] = []
+    opener = FileOpener(opened.append)
+    assert opener.eventFilter(opener, QFileOpenEvent(str(tmp_path / "week.obd")))
+    assert not opener.eventFilter(opener, QEvent(QEvent.Type.None_))
+    assert opened == [tmp_path / "week.obd"]

@@ -16,13 +16,10 @@ from orderbook_desktop.app.commands.times import check_span
 from orderbook_desktop.app.settings import Settings, symbol_and_market
 from orderbook_desktop.core.disk import bytes_text
 from orderbook_desktop.core.errors import KnownError
-from orderbook_desktop.core.packed_contents import PackedContents, PackedRecording
-from orderbook_desktop.core.symbols import split_symbol
 from orderbook_desktop.formats.packed_file import is_packed
 from orderbook_desktop.storage.exports.exporting import NothingRecorded
 from orderbook_desktop.storage.exports.packed_file import PackedMarket, PackJob, pack
 from orderbook_desktop.storage.imports.unpacking import UnpackedMarket, unpack
-from orderbook_desktop.storage.reading.summaries import summaries
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.packed_store import PackedStore, open_packed
 from orderbook_desktop.storage.store.recording_store import RecordingStore
@@ -45,23 +42,6 @@ def named_file(text: str) -> Path | None:
     path = Path(text)
     is_file = is_packed(path) or (path.suffix and os.path.isfile(path))  # noqa: PTH113 (never raises)
     return path if is_file else None
-
-
-async def contents_of(path: Path) -> PackedContents:
-    """Return what is in the file at `path`, to be shown. Raises `PackedFileError`."""
-    async with open_packed(path) as store:
-        recordings = tuple(
-            PackedRecording(
-                split_symbol(found.market)[0],
-                found.timeline,
-                found.segments,
-                found.events,
-                found.stored_bytes,
-                found.trades.gaps,
-            )
-            for found in await summaries(store)
-        )
-        return PackedContents(path.name, str(path), store.file.size, recordings)
 
 
 def market_in(store: PackedStore, names: tuple[str, str] | None) -> tuple[str, str]:

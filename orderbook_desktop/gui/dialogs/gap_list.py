@@ -137,13 +137,14 @@ class GapTable(ColumnTable):
 class GapList(Dialog):
     """Shows the gaps of a recording of `desk`, and keeps them up to date while it is visible.
 
-    Call `show_symbol()` before `show()`. Return and Escape close it.
+    Call `show_symbol()` or `show_fixed()` before `show()`. Return and Escape close it.
     """
 
     def __init__(self, desk: Desk, parent: QWidget) -> None:
         super().__init__(parent)
         self._desk = desk
         self._symbol = ""
+        self._fixed: RecordedGaps | None = None
         self.setObjectName("gapList")
         self.headline = text_label(self, "gapHeadline")
         self.note = text_label(self, "noGaps")
@@ -159,13 +160,21 @@ class GapList(Dialog):
 
     def show_symbol(self, symbol: str) -> None:
         """Show the gaps of the recording of `symbol`."""
-        self._symbol = symbol
+        self._symbol, self._fixed = symbol, None
         self.setWindowTitle(f"Gaps · {symbol}")
+        self.look()
+
+    def show_fixed(self, name: str, gaps: RecordedGaps) -> None:
+        """Show the `gaps` of a recording called `name`, which does not change."""
+        self._symbol, self._fixed = name, gaps
+        self.setWindowTitle(f"Gaps · {name}")
         self.look()
 
     def look(self) -> None:
         """Show the gaps as they are known now."""
-        gaps = self._desk.recorded_gaps(self._symbol)
+        gaps = self._fixed
+        if gaps is None:
+            gaps = self._desk.recorded_gaps(self._symbol)
         self.headline.setText(_headline(self._symbol, gaps))
         self.note.setText("" if gaps is None else "Every second of the recording is covered.")
         self._middle.setCurrentWidget(self.table if gaps is not None and gaps.rows else self.note)

@@ -1,200 +1,69 @@
-"""The recording manager: a table of all recordings, with buttons to start and stop them."""
+"""The library: a table of all recordings, what is done with them, and the jobs on them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from msgspec.structs import replace
-from PySide6.QtCore import (
-    QEvent,
-    QItemSelection,
-    QItemSelectionModel,
-    QModelIndex,
-    QPersistentModelIndex,
-    QSize,
-    Qt,
-    QTimer,
-    Signal,
-)
-from PySide6.QtGui import QHideEvent, QKeyEvent, QPalette, QResizeEvent, QShowEvent
-from PySide6.QtWidgets import (
-    QAbstractItemView,
-    QCheckBox,
-    QHBoxLayout,
-    QHeaderView,
-    QLabel,
-    QStackedWidget,
-    QStyledItemDelegate,
-    QStyleOptionViewItem,
-    QTableView,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtCore import QItemSelection, QModelIndex, QSize, Qt, QTimer, Signal
+from PySide6.QtGui import QDragEnterEvent, QDropEvent, QHideEvent, QShowEvent
+from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QStackedWidget, QVBoxLayout, QWidget
 
 from orderbook_desktop.core.desk import Connections, Desk
 from orderbook_desktop.core.disk import bytes_text
+from orderbook_desktop.core.library_jobs import LibraryEntry
 from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
-from orderbook_desktop.gui.actions import Action, FocusKeys
-from orderbook_desktop.gui.dialogs.question import Answer, Question
-from orderbook_desktop.gui.dialogs.recordings_model import (
-    STATE_COLUMN,
-    RecordingsModel,
-    SortedRecordings,
-    state_text,
+from orderbook_desktop.gui.dialogs.job_panel import JobPanel
+from orderbook_desktop.gui.dialogs.library_columns import LibraryRow, rows_of
+from orderbook_desktop.gui.dialogs.library_table import (
+    GAPS,
+    HERE_TOO,
+    SHOW,
+    TAKE_OFF,
+    TOGGLE,
+    RecordingTable,
 )
-from orderbook_desktop.gui.parts import Dialog, push_button, set_up_rows, size_on_screen, text_label
+from orderbook_desktop.gui.dialogs.question import Answer, Question
+from orderbook_desktop.gui.dialogs.recordings_model import RecordingsModel, SortedRecordings
+from orderbook_desktop.gui.dialogs.stored_bar import StoredBar
+from orderbook_desktop.gui.parts import Dialog, push_button, size_on_screen, text_label
 from orderbook_desktop.gui.symbol_box import SymbolBox
 from orderbook_desktop.gui.theme import Theme, text_scale
 
-_TOGGLE: Final = Action(
-    "Recordings: start or stop", "in the list of recordings: start or stop", ("Space",)
-)
-_SHOW: Final = Action(
-    "Recordings: show on screen",
-    "in the list of recordings: show on screen",
-    ("Enter", "Return"),
-    ("double click",),
-)
-_REMOVE: Final = Action(
-    "Recordings: remove from the list",
-    "in the list of recordings: remove; what has been recorded stays",
-    ("Del",),
-)
-_GAPS: Final = Action(
-    "Recordings: gaps", "in the list of recordings: the gaps of the recording", ("G",)
-)
-_HERE_TOO: Final = Action(
-    "Recordings: record here, too",
-    "in the list of recordings: record also while another program records it, or not",
-    ("T",),
-)
-TABLE_ACTIONS: Final = (_TOGGLE, _SHOW, _REMOVE, _GAPS, _HERE_TOO)
 _LOOK_MS: Final = 500
-_WIDEST: Final = (
-    "1000SATS/FDUSD · on screen",
-    max((state_text(state) for state in RecordingState), key=len),
-    "Events/s  ",
-    "999.9 ms  ",
-    "Gaps  ",
-    "Recorded  ",
-    "Archived  ",
-    "22 Nov 23:59",
-)
+# While a job runs its progress is to be seen.
+_LOOK_AT_JOBS_MS: Final = 100
 # Events that wait for the database are not lost.
 _RECORDED: Final = (RecordingState.RECORDING, RecordingState.DELAYED)
 _EMPTY: Final = (
-    "Nothing is being recorded.\n\nAdd a symbol above, or switch recording on for the symbol on "
-    "screen."
+    "Nothing was ever recorded here.\n\nAdd a symbol above, switch recording on for the symbol on "
+    "screen, or import files."
 )
 
 
-class _RowDelegate(QStyledItemDelegate):
-    """Keeps the colours of texts in a selected row."""
-
-    def initStyleOption(  # noqa: N802 (Qt's name)
-        self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
-    ) -> None:
-        """Set how a cell is drawn."""
-        super().initStyleOption(option, index)
-        # PySide's type stubs leave out the members of QStyleOption.
-        palette: QPalette = getattr(option, "palette")  # noqa: B009
-        palette.setColor(QPalette.ColorRole.HighlightedText, palette.color(QPalette.ColorRole.Text))
-        setattr(option, "palette", palette)  # noqa: B010
-
-
-class RecordingTable(QTableView):
-    """A table in which whole rows are selected.
-
-    Signals:
-        shown(): Enter or a double click: the person wants to see the selected symbol.
-        removed(): the Delete key: the person wants to remove the selected recordings.
-        toggled(): the space bar: the person wants to start or stop the selected recordings.
-        gaps_wanted(): the letter G: the person wants to see the gaps of the selected recording.
-        here_too(): the letter T: the person wants to record here, too, or no longer.
-    """
-
-    shown = Signal()
-    removed = Signal()
-    toggled = Signal()
-    gaps_wanted = Signal()
-    here_too = Signal()
-
-    def __init__(self, model: SortedRecordings, parent: QWidget) -> None:
-        super().__init__(parent)
-        self.setModel(model)
-        self.setItemDelegate(_RowDelegate(self))
-        self.setAccessibleName("Recordings")
-        self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
-        self.setSortingEnabled(True)
-        self.sortByColumn(STATE_COLUMN, Qt.SortOrder.AscendingOrder)
-        self.doubleClicked.connect(lambda _index: self.shown.emit())
-        self._keys = FocusKeys(
-            {
-                _TOGGLE: (self.toggled.emit,),
-                _SHOW: (self.shown.emit,),
-                _REMOVE: (self.removed.emit,),
-                _GAPS: (self.gaps_wanted.emit,),
-                _HERE_TOO: (self.here_too.emit,),
-            }
-        )
-        self._measure()
-
-    def select_only(self, row: int) -> None:
-        """Select only `row`; `selectRow` would also heed a shortcut's keys that are still down."""
-        flag = QItemSelectionModel.SelectionFlag
-        self.selectionModel().setCurrentIndex(
-            self.model().index(row, 0), flag.ClearAndSelect | flag.Rows
-        )
-
-    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 (Qt's name)
-        """Act on the selected rows, or move in the table."""
-        if not self._keys.handle(event):
-            super().keyPressEvent(event)
-
-    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 (Qt's name)
-        """Give the state's column the room that is left, but never less than it needs."""
-        super().resizeEvent(event)
-        columns, mode = self.horizontalHeader(), QHeaderView.ResizeMode
-        others = columns.length() - columns.sectionSize(STATE_COLUMN)
-        roomy = self.viewport().width() - others >= self._state_width
-        columns.setSectionResizeMode(STATE_COLUMN, mode.Stretch if roomy else mode.Interactive)
-        if not roomy:
-            columns.resizeSection(STATE_COLUMN, self._state_width)
-
-    def changeEvent(self, event: QEvent) -> None:  # noqa: N802 (Qt's name)
-        """Use a changed font."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.FontChange:
-            self._measure()
-
-    def _measure(self) -> None:
-        """Give the columns widths that don't depend on their content."""
-        set_up_rows(self)
-        columns, metrics = self.horizontalHeader(), self.fontMetrics()
-        for column, widest in enumerate(_WIDEST):
-            columns.resizeSection(column, metrics.horizontalAdvance(widest) + 26)
-        self._state_width = columns.sectionSize(STATE_COLUMN)
-
-
 class RecordingManager(Dialog):
-    """Shows `desk.recordings` twice a second, and passes the person's commands to the desk.
+    """Shows all recordings twice a second, and passes the person's commands to the desk.
 
-    The window stays usable while the dialog is open. Escape hides the dialog. The symbol box has
-    the focus when the dialog opens, and keeps it after a choice, so that a person can add several
-    symbols in a row. After a button's command the table has the focus: the button may be disabled
-    then, and Qt would pass the focus on to the next button. A removal asks first. Call `look()`
-    when the desk has changed.
+    Besides `desk.recordings` these are the entries of `desk.library`. The window stays usable while
+    the dialog is open. Files that are dropped here are opened, or imported. Escape hides the
+    dialog. The symbol box has the focus when the dialog opens, and keeps it after a choice, so that
+    a person can add several symbols in a row. After a button's command the table has the focus: the
+    button may be disabled then, and Qt would pass the focus on to the next button. A removal asks
+    first. Call `look()` when the desk has changed.
 
     Signals:
         commanded(): a command was given; look at the desk at once.
         gaps_wanted(str): the person wants to see the gaps of the recording of this symbol.
+        file_gaps_wanted(LibraryEntry): the person wants to see the gaps of a recording in a file.
     """
 
     commanded = Signal()
     gaps_wanted = Signal(str)
+    file_gaps_wanted = Signal(LibraryEntry)
 
     def __init__(self, desk: Desk, theme: Theme, parent: QWidget) -> None:
         super().__init__(parent)
@@ -207,7 +76,19 @@ class RecordingManager(Dialog):
         self.symbol_box.setToolTip("Search the traded symbols; Enter records the marked one")
         self.model = RecordingsModel(theme, self)
         self._sorted = SortedRecordings(self.model, self)
-        self.table = RecordingTable(self._sorted, self)
+        self.here_too_box = QCheckBox("Record here, &too", self)
+        self.here_too_box.setObjectName("recordHereToo")
+        self.stored = StoredBar(desk, self)
+        commands = {
+            TOGGLE: self._toggle,
+            SHOW: self._show,
+            TAKE_OFF: self._remove,
+            GAPS: self._show_gaps,
+            HERE_TOO: self.here_too_box.click,
+            **self.stored.commands,
+        }
+        self.table = RecordingTable(self._sorted, theme, commands, self)
+        self.jobs = JobPanel(self)
         self.empty = text_label(self, "noRecordings")
         self.empty.setText(_EMPTY)
         self.empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
@@ -216,14 +97,14 @@ class RecordingManager(Dialog):
         self.total.setObjectName("recordingTotal")
         self.start_button = push_button(self, "&Start", self._start)
         self.stop_button = push_button(self, "S&top", self._stop)
-        self.remove_button = push_button(self, "&Remove", self._remove)
+        self.remove_button = push_button(self, "Take o&ff the list", self._remove)
         self.show_button = push_button(self, "S&how", self._show)
         self.gaps_button = push_button(self, "&Gaps…", self._show_gaps)
-        self.here_too_box = QCheckBox("Record here, &too", self)
-        self.here_too_box.setObjectName("recordHereToo")
         self.two_box = QCheckBox("T&wo connections, so that the loss of one is no gap", self)
         self.close_button = push_button(self, "Close", self.reject)
         self._timer = QTimer(self, interval=_LOOK_MS)
+        self._job_timer = QTimer(self, interval=_LOOK_MS)
+        self.setAcceptDrops(True)
         self._lay_out()
         self._connect()
 
@@ -233,22 +114,29 @@ class RecordingManager(Dialog):
             replace(recording, gaps=self._desk.recorded_gaps(recording.symbol))
             for recording in self._desk.recordings
         ]
+        library = self._desk.library
+        entries = (library.entries if library is not None else None) or ()
+        rows = rows_of(recordings, entries)
         self.symbol_box.set_symbols(self._desk.symbols, self._desk.recents)
-        self.model.show_recordings(recordings)
-        self._middle.setCurrentWidget(self.table if recordings else self.empty)
-        self.total.setText(_total_text(recordings))
+        self.model.show_rows(rows)
+        self._middle.setCurrentWidget(self.table if rows else self.empty)
+        problem = library.problem if library is not None else ""
+        self.total.setText(problem or _total_text(recordings, entries))
         self._show_connections(self._desk.connections)
         self._offer()
+        self._look_at_jobs()
 
     def set_theme(self, theme: Theme) -> None:
         """Use the colours of `theme` from now on."""
         self.model.set_theme(theme)
+        self.table.set_theme(theme)
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 (Qt's name)
         """Look at the desk at once, and twice a second from then on."""
         super().showEvent(event)
         self.look()
         self._timer.start()
+        self._job_timer.start()
         if self.model.rowCount() and not self.selected:
             self.table.select_only(0)
         self.symbol_box.setFocus()
@@ -257,21 +145,47 @@ class RecordingManager(Dialog):
         """Stop looking at the desk."""
         super().hideEvent(event)
         self._timer.stop()
+        self._job_timer.stop()
+
+    @property
+    def selected_rows(self) -> list[LibraryRow]:
+        """The selected rows."""
+        rows = self.table.selectionModel().selectedRows()
+        return [self._sorted.row(index.row()) for index in rows]
 
     @property
     def selected(self) -> list[RecordingStatus]:
-        """The recordings of the selected rows."""
-        rows = self.table.selectionModel().selectedRows()
-        return [self._sorted.recording(index.row()) for index in rows]
+        """How the selected rows are recorded now, without those that are not."""
+        recordings = (row.recording for row in self.selected_rows)
+        return [recording for recording in recordings if recording is not None]
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802 (Qt's name)
+        """Take files."""
+        if event.mimeData().hasUrls():
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802 (Qt's name)
+        """Open or import the files that were dropped."""
+        urls = event.mimeData().urls()
+        self.stored.take([Path(url.toLocalFile()) for url in urls if url.isLocalFile()])
+        event.acceptProposedAction()
+
+    def _look_at_jobs(self) -> None:
+        """Show the jobs, more often while one runs."""
+        library = self._desk.library
+        jobs = () if library is None else library.jobs
+        self.jobs.show_jobs(jobs)
+        is_busy = any(not job.state.is_over for job in jobs)
+        self._job_timer.setInterval(_LOOK_AT_JOBS_MS if is_busy else _LOOK_MS)
 
     def _connect(self) -> None:
         self.symbol_box.chosen.connect(self._add)
         self.symbol_box.left.connect(self._leave_field)
-        self.table.shown.connect(self._show)
-        self.table.removed.connect(self._remove)
-        self.table.toggled.connect(self._toggle)
-        self.table.gaps_wanted.connect(self._show_gaps)
-        self.table.here_too.connect(self.here_too_box.click)
+        self.stored.ordered.connect(self._ordered)
+        self.stored.playing.connect(self.commanded)
+        self.jobs.stop_wanted.connect(self._stop_job)
+        self.jobs.dismissed.connect(self._dismiss_job)
+        self._job_timer.timeout.connect(self._look_at_jobs)
         # Not toggled: the box follows the selection, too.
         self.here_too_box.clicked.connect(self._record_here)
         self.two_box.clicked.connect(self._set_connections)
@@ -283,16 +197,21 @@ class RecordingManager(Dialog):
 
     def _offer(self) -> None:
         """Enable what can be done with the selected rows."""
-        selected = self.selected
-        startable = _startable(selected)
-        all_are_on = startable and all(recording.wanted for recording in startable)
-        self.start_button.setText("&Keep recording" if all_are_on else "&Start")
+        rows, selected = self.selected_rows, self.selected
+        startable = _startable(rows)
+        on = [row.recording for row in startable if row.recording is not None]
+        all_are_on = on and len(on) == len(startable) and all(one.wanted for one in on)
+        self.start_button.setText("Keep re&cording" if all_are_on else "&Start")
         self.start_button.setEnabled(bool(startable))
         self.stop_button.setEnabled(any(recording.wanted for recording in selected))
-        self.remove_button.setEnabled(any(recording.kept for recording in selected))
-        self.show_button.setEnabled(len(selected) == 1)
-        self.gaps_button.setEnabled(len(selected) == 1)
+        self.remove_button.setEnabled(
+            any(recording.kept for recording in selected) or any(row.key.file for row in rows)
+        )
+        is_one = len(rows) == 1
+        self.show_button.setEnabled(is_one and not rows[0].key.file)
+        self.gaps_button.setEnabled(is_one)
         self.here_too_box.setEnabled(bool(selected))
+        self.stored.offer(rows)
         self.here_too_box.setChecked(
             bool(selected) and all(recording.here_too for recording in selected)
         )
@@ -300,15 +219,16 @@ class RecordingManager(Dialog):
     def _add(self, symbol: str) -> None:
         self.symbol_box.set_current("")
         self._command(self._desk.start_recording, [symbol])
-        for row in range(self._sorted.rowCount(QModelIndex())):
-            if self._sorted.recording(row).symbol == symbol:
-                self.table.select_only(row)
-                self.table.scrollTo(self._sorted.index(row, 0))
+        for place in range(self._sorted.rowCount(QModelIndex())):
+            row = self._sorted.row(place)
+            if row.symbol == symbol and not row.key.file:
+                self.table.select_only(place)
+                self.table.scrollTo(self._sorted.index(place, 0))
 
     def _start(self) -> None:
         self._leave_field()
-        startable = _startable(self.selected)
-        self._command(self._desk.start_recording, [recording.symbol for recording in startable])
+        startable = _startable(self.selected_rows)
+        self._command(self._desk.start_recording, [row.symbol for row in startable])
 
     def _stop(self) -> None:
         self._leave_field()
@@ -316,18 +236,21 @@ class RecordingManager(Dialog):
         self._command(self._desk.stop_recording, stoppable)
 
     def _toggle(self) -> None:
-        if any(not recording.wanted for recording in self.selected):
+        rows = [row for row in self.selected_rows if not row.key.file]
+        if any(row.recording is None or not row.recording.wanted for row in rows):
             self._start()
         else:
             self._stop()
 
     def _remove(self) -> None:
-        """Ask whether the selected recordings are to be removed."""
+        """Ask whether the selected recordings are to be taken off the list; close files."""
         self._leave_field()
+        self.stored.close_files()
         removable = [recording for recording in self.selected if recording.kept]
         if removable:
-            answer = Answer("Remove", partial(self._remove_all, removable))
-            Question("Remove recordings", _removal_text(removable), [answer], self).open()
+            answer = Answer("Take off", partial(self._remove_all, removable))
+            title = "Take off the list"
+            Question(title, _removal_text(removable), [answer], self).open()
 
     def _remove_all(self, recordings: Sequence[RecordingStatus]) -> None:
         row = self.table.currentIndex().row()
@@ -347,13 +270,37 @@ class RecordingManager(Dialog):
             self.symbol_box.setFocus()
 
     def _show(self) -> None:
-        if len(self.selected) == 1:
-            self._command(self._desk.select_symbol, [self.selected[0].symbol])
+        rows = self.selected_rows
+        if len(rows) == 1 and rows[0].key.file:
+            self.stored.play()
+        elif len(rows) == 1:
+            self._command(self._desk.select_symbol, [rows[0].symbol])
 
     def _show_gaps(self) -> None:
-        if len(self.selected) == 1:
+        rows = self.selected_rows
+        if len(rows) != 1:
+            return
+        self._leave_field()
+        if rows[0].key.file:
+            self.file_gaps_wanted.emit(rows[0].entry)
+        else:
+            self.gaps_wanted.emit(rows[0].symbol)
+
+    def _ordered(self) -> None:
+        self._leave_field()
+        self.look()
+
+    def _stop_job(self, number: int) -> None:
+        if self._desk.library is not None:
             self._leave_field()
-            self.gaps_wanted.emit(self.selected[0].symbol)
+            self._desk.library.stop(number)
+            self._look_at_jobs()
+
+    def _dismiss_job(self, number: int) -> None:
+        if self._desk.library is not None:
+            self._leave_field()
+            self._desk.library.dismiss(number)
+            self._look_at_jobs()
 
     def _record_here(self, wanted: bool) -> None:
         self._leave_field()
@@ -397,7 +344,9 @@ class RecordingManager(Dialog):
         for button in (*of_rows, self.close_button):
             # Enter belongs to the table, not to a default button.
             button.setAutoDefault(False)
-        self.remove_button.setToolTip("Remove from this list; what has been recorded stays")
+        self.remove_button.setToolTip(
+            "Take it off this list, and record it no longer; what has been recorded stays"
+        )
         self.show_button.setToolTip("Show its book in the window")
         top, bottom = QHBoxLayout(), QHBoxLayout()
         self.symbol_box.setMinimumWidth(240)
@@ -411,7 +360,9 @@ class RecordingManager(Dialog):
         )
         bottom.addWidget(self.here_too_box)
         bottom.addStretch(1)
-        bottom.addWidget(self.close_button)
+        last = QHBoxLayout()
+        last.addWidget(self.stored, 1)
+        last.addWidget(self.close_button)
         column = QVBoxLayout(self)
         column.setContentsMargins(14, 12, 14, 12)
         column.setSpacing(8)
@@ -419,15 +370,17 @@ class RecordingManager(Dialog):
         column.addLayout(top)
         column.addWidget(self._middle, 1)
         column.addWidget(self.total)
+        column.addWidget(self.jobs)
+        column.addLayout(last)
         column.addLayout(bottom)
-        self.resize(size_on_screen(self, QSize(1_000, 480) * text_scale(self)))
+        self.resize(size_on_screen(self, QSize(1_280, 560) * text_scale(self)))
 
 
 def _removal_text(recordings: Sequence[RecordingStatus]) -> str:
     """Return the question whether `recordings` are to be removed, and what follows from that."""
     is_one = len(recordings) == 1
     what = recordings[0].symbol if is_one else f"{len(recordings):,} recordings"
-    text = f"Remove {what} from the list? What has been recorded stays."
+    text = f"Take {what} off the list? What has been recorded stays."
     if any(recording.wanted for recording in recordings):
         text += (
             " It is no longer recorded, unless it is on screen."
@@ -437,20 +390,30 @@ def _removal_text(recordings: Sequence[RecordingStatus]) -> str:
     return text
 
 
-def _startable(recordings: Sequence[RecordingStatus]) -> list[RecordingStatus]:
-    """Return those of `recordings` that are stopped, or that end with their time on screen."""
-    return [recording for recording in recordings if not (recording.wanted and recording.kept)]
+def _startable(rows: Sequence[LibraryRow]) -> list[LibraryRow]:
+    """Return those of `rows` that are not recorded, or that end with their time on screen."""
+    return [
+        row
+        for row in rows
+        if not row.key.file
+        and (row.recording is None or not (row.recording.wanted and row.recording.kept))
+    ]
 
 
-def _total_text(recordings: Sequence[RecordingStatus]) -> str:
-    if not recordings:
-        return ""
-    running = sum(recording.wanted and recording.state in _RECORDED for recording in recordings)
-    rate = sum(recording.rate for recording in recordings if recording.wanted)
-    known = [recording.gaps for recording in recordings if recording.gaps is not None]
-    gaps, in_session = sum(len(of.gaps) for of in known), sum(of.in_session for of in known)
-    size = bytes_text(sum(recording.counts.payload_bytes for recording in recordings))
-    return (
-        f"{running:,} of {len(recordings):,} being recorded · {rate:,.0f} events/s · {size} in "
-        f"this session · {counted(gaps, 'gap')}, {in_session:,} of them in this session"
-    )
+def _total_text(recordings: Sequence[RecordingStatus], entries: Sequence[LibraryEntry]) -> str:
+    texts = []
+    if recordings:
+        running = sum(recording.wanted and recording.state in _RECORDED for recording in recordings)
+        rate = sum(recording.rate for recording in recordings if recording.wanted)
+        known = [recording.gaps for recording in recordings if recording.gaps is not None]
+        gaps, in_session = sum(len(of.gaps) for of in known), sum(of.in_session for of in known)
+        size = bytes_text(sum(recording.counts.payload_bytes for recording in recordings))
+        texts.append(
+            f"{running:,} of {len(recordings):,} being recorded · {rate:,.0f} events/s · {size} in "
+            f"this session · {counted(gaps, 'gap')}, {in_session:,} of them in this session"
+        )
+    stored = [entry for entry in entries if not entry.key.file]
+    if stored:
+        size = bytes_text(sum(entry.stored_bytes for entry in stored))
+        texts.append(f"{counted(len(stored), 'market')} stored, {size}")
+    return " · ".join(texts)

@@ -133,7 +133,7 @@ class WelcomePanel(QFrame):
             until = "as long as it is on screen"
         return (
             f"Every change of {symbol} is being recorded{where}, exactly as it was sent, {until}. "
-            "Recording > Manage recordings… keeps several symbols at once. "
+            "Recording > Library of recordings… keeps several symbols at once. "
             "The Record button above ends it."
         )
 

@@ -319,7 +319,7 @@ class MainWindow(QMainWindow):
     def actions_with_keys(self) -> list[Action]:
         """Return all actions with keys: those of the menus, of the panes and of the tables."""
         # Imported here because the first picture does without it.
-        from orderbook_desktop.gui.dialogs.recordings import TABLE_ACTIONS  # noqa: PLC0415
+        from orderbook_desktop.gui.dialogs.library_table import TABLE_ACTIONS  # noqa: PLC0415
         from orderbook_desktop.gui.window.coverage_bar import BAR_ACTIONS  # noqa: PLC0415
 
         of_panes = [action for pane in self.panes for action in pane.focus_keys.actions]

@@ -65,7 +65,9 @@ HERE_TOO: Final = Action(
     ("Ctrl+T",),
 )
 MANAGE: Final = Action(
-    "&Manage recordings…", "all recordings: add, start, stop, remove", ("Ctrl+Shift+R",)
+    "&Library of recordings…",
+    "all recordings: start, stop, play, verify, export, import, pack, remove",
+    ("Ctrl+Shift+R",),
 )
 SHOW_GAPS: Final = Action(
     "&Gaps of this recording…", "the gaps of this symbol's recording: when, and why", ("Ctrl+G",)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from PySide6.QtCore import QObject
@@ -10,7 +11,8 @@ from PySide6.QtWidgets import QApplication, QDialog, QMainWindow, QWidget
 
 from orderbook_desktop.core.desk import Desk
 from orderbook_desktop.core.disk import RecordingStorage
-from orderbook_desktop.core.packed_contents import PackedContents
+from orderbook_desktop.core.foreign_text import plain_text
+from orderbook_desktop.core.library_jobs import LibraryEntry
 from orderbook_desktop.gui.actions import Action
 from orderbook_desktop.gui.theme import ThemeKeeper
 from orderbook_desktop.gui.window.bridge import DeskBridge
@@ -39,13 +41,14 @@ class WindowDialogs(QObject):
         self.recordings: RecordingManager | None = None
 
     def manage_recordings(self) -> None:
-        """Show the recording manager."""
+        """Show the library of recordings."""
         if self.recordings is None:
             from orderbook_desktop.gui.dialogs.recordings import RecordingManager  # noqa: PLC0415
 
             manager = RecordingManager(self._desk, self._themes.theme, self._window)
             manager.commanded.connect(self._bridge.look)
             manager.gaps_wanted.connect(self.show_gaps)
+            manager.file_gaps_wanted.connect(self.show_gaps_in_file)
             self._bridge.desk_changed.connect(manager.look)
             self._themes.changed.connect(manager.set_theme)
             self.recordings = manager
@@ -59,13 +62,21 @@ class WindowDialogs(QObject):
         gaps.show_symbol(symbol)
         _bring_up(gaps)
 
-    def show_packed(self, contents: PackedContents) -> None:
-        """Show what is in a packed file."""
-        from orderbook_desktop.gui.dialogs.packed_file import PackedFileView  # noqa: PLC0415
+    def show_gaps_in_file(self, entry: LibraryEntry) -> None:
+        """Show the gaps of a recording in a packed file."""
+        from orderbook_desktop.gui.dialogs.gap_list import GapList  # noqa: PLC0415
 
-        view = self._opened(PackedFileView) or PackedFileView(self._window)
-        view.show_contents(contents)
-        _bring_up(view)
+        gaps = self._opened(GapList) or GapList(self._desk, self._window)
+        file = plain_text(Path(entry.key.file).name)
+        gaps.show_fixed(f"{entry.symbol} in {file}", entry.gaps)
+        _bring_up(gaps)
+
+    def open_packed(self, path: Path) -> None:
+        """Show the recordings of a packed file in the library, or there why it can't be read."""
+        library = self._desk.library
+        if library is not None:
+            library.open_file(path)
+            self.manage_recordings()
 
     def show_space(self, storage: RecordingStorage) -> None:
         """Show the disk space of `storage`, and the retention."""

@@ -22,9 +22,10 @@ from orderbook_desktop.core.recording_status import (
 )
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.timeline import Gap
+from orderbook_desktop.gui.dialogs.library_columns import COLUMNS, rows_of
 from orderbook_desktop.gui.dialogs.question import Question
 from orderbook_desktop.gui.dialogs.recordings import RecordingManager
-from orderbook_desktop.gui.dialogs.recordings_model import COLUMNS, RecordingsModel
+from orderbook_desktop.gui.dialogs.recordings_model import RecordingsModel
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.theme import DARK, LIGHT
 from orderbook_desktop.gui.window.main_window import MainWindow
@@ -115,8 +116,8 @@ def test_says_how_each_recording_is_doing(manager: RecordingManager, desk: FakeD
     show(manager, desk, BUSY, STOPPED, AWAY, ON_SCREEN)
     model = manager.table.model()
     rows = {texts(model, row)[0]: texts(model, row) for row in range(4)}
-    assert rows["BTC/USDT"][1:7] == ["● recording", "10.0", "12 ms", "3", "1.5 MB", "120.0 kB"]
-    assert rows["ETH/USDT"][1:] == ["○ stopped", "—", "—", NOT_READ, "0 B", "0 B", "—"]
+    assert rows["BTC/USDT"][1:7] == ["● recording", "10.0", "12 ms", "3", "—", "—"]
+    assert rows["ETH/USDT"][1:] == ["○ stopped", "—", "—", NOT_READ, *["—"] * 6]
     assert rows["SOL/USDT"][1] == "↻ reconnecting"
     assert "BNB/USDT · on screen" in rows
     assert manager.total.text() == (
@@ -143,7 +144,8 @@ def test_the_repair_of_missing_trades_is_seen(manager: RecordingManager, desk: F
         *("● recording, repairing 35 %", "↻ reconnecting")
     ]
     tips = [model.index(row, 1).data(Qt.ItemDataRole.ToolTipRole) for row in range(2)]
-    assert tips == ["Recording, and repairing 20,000 trades of BTC/USDT, 35 %.", "No network."]
+    assert tips[0].startswith("Recording, and repairing 20,000 trades of BTC/USDT, 35 %. Since ")
+    assert tips[1] == "No network."
 
 
 def test_the_worst_come_first_and_headings_sort(manager: RecordingManager, desk: FakeDesk) -> None:
@@ -181,8 +183,8 @@ def test_tips_explain_gaps_and_problems(manager: RecordingManager, desk: FakeDes
     desk.gaps = {}
     manager.look()
     assert model.index(0, 4).data(tip) == "The gaps are not read yet."
-    assert "1,500,000 bytes" in model.index(0, 5).data(tip)
-    assert "1,000 events archived" in model.index(0, 6).data(tip)
+    assert "1,500,000 bytes" in model.index(0, 8).data(tip)
+    assert "1,000 events archived" in model.index(0, 10).data(tip)
 
 
 def test_the_model_keeps_qt_s_rules_and_changes_only_what_is_new() -> None:
@@ -192,20 +194,20 @@ def test_the_model_keeps_qt_s_rules_and_changes_only_what_is_new() -> None:
     )
     assert tester.model() is model
     changed = QSignalSpy(model.dataChanged)
-    model.show_recordings([BUSY, STOPPED, AWAY])
-    model.show_recordings([BUSY, AWAY])
+    model.show_rows(rows_of([BUSY, STOPPED, AWAY], ()))
+    model.show_rows(rows_of([BUSY, AWAY], ()))
     assert changed.count() == 0
-    model.show_recordings([AWAY, replace(BUSY, rate=3.0), ON_SCREEN])
+    model.show_rows(rows_of([AWAY, replace(BUSY, rate=3.0), ON_SCREEN], ()))
     assert changed.count() == 1
-    assert [one.symbol for one in model.recordings] == ["BTC/USDT", "SOL/USDT", "BNB/USDT"]
+    assert [one.symbol for one in model.rows] == ["BTC/USDT", "SOL/USDT", "BNB/USDT"]
     assert texts(model, 0)[2] == "3.0"
-    model.show_recordings([])
+    model.show_rows(rows_of([], ()))
     assert model.rowCount() == 0
 
 
 def test_colours_follow_the_theme_and_are_never_alone() -> None:
     model = RecordingsModel(DARK)
-    model.show_recordings([BUSY, STOPPED, AWAY])
+    model.show_rows(rows_of([BUSY, STOPPED, AWAY], ()))
     role = Qt.ItemDataRole.ForegroundRole
 
     def colours() -> list[QColor]:
@@ -352,7 +354,7 @@ def test_looks_only_while_it_is_open(
 
 def test_every_column_explains_itself() -> None:
     model = RecordingsModel(DARK)
-    model.show_recordings([STOPPED])
+    model.show_rows(rows_of([STOPPED], ()))
     for column in range(len(COLUMNS)):
         assert model.index(0, column).data(Qt.ItemDataRole.ToolTipRole)
 
@@ -434,11 +436,11 @@ def test_a_removal_says_what_it_does(manager: RecordingManager, desk: FakeDesk) 
         question = next(one for one in manager.findChildren(Question) if one.isVisible())
         asked.append(question.text.text())
         question.reject()
-    stays = " from the list? What has been recorded stays."
+    stays = " off the list? What has been recorded stays."
     assert asked == [
-        f"Remove BTC/USDT{stays} It is no longer recorded, unless it is on screen.",
-        f"Remove ETH/USDT{stays}",
-        f"Remove 2 recordings{stays} They are no longer recorded, unless on screen.",
+        f"Take BTC/USDT{stays} It is no longer recorded, unless it is on screen.",
+        f"Take ETH/USDT{stays}",
+        f"Take 2 recordings{stays} They are no longer recorded, unless on screen.",
     ]
     assert desk.commands == []
 

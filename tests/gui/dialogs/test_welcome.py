@@ -159,7 +159,7 @@ def test_says_that_the_symbol_on_screen_is_recorded_and_how_to_keep_several(
     text = panel_of(window).recorded.text()
     assert "of BTC/USDT is being recorded" in text
     assert "as long as it is on screen" in text
-    assert "Manage recordings… keeps several" in text
+    assert "Library of recordings… keeps several" in text
     desk.start_recording("BTC/USDT")
     window.bridge.look()
     assert "also while another symbol is on screen" in panel_of(window).recorded.text()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PySide6.QtCore import QPoint, Qt
+from PySide6.QtCore import QModelIndex, QPoint, Qt
 from PySide6.QtGui import QColor, QImage
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import (
@@ -32,11 +32,12 @@ from orderbook_desktop.core.desk import (
     NoticeAction,
     NoticeLevel,
 )
+from orderbook_desktop.core.library_jobs import EntryKey
 from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
 from orderbook_desktop.gui.dialogs.browser_panel import BrowserPanel
 from orderbook_desktop.gui.dialogs.gap_list import GapList
 from orderbook_desktop.gui.dialogs.help import About, KeyList
-from orderbook_desktop.gui.dialogs.packed_file import PackedFileView
+from orderbook_desktop.gui.dialogs.order_dialogs import RemovalDialog, TargetDialog
 from orderbook_desktop.gui.dialogs.question import Answer, Question
 from orderbook_desktop.gui.dialogs.recordings import RecordingManager
 from orderbook_desktop.gui.dialogs.space_dialog import SpaceDialog
@@ -44,8 +45,8 @@ from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.theme import Appearance, contrast
 from orderbook_desktop.gui.window import menus
 from orderbook_desktop.gui.window.main_window import MainWindow
-from tests.gui.dialogs.test_packed_file import contents
 from tests.gui.fake_desk import BTC, NOW_NS, FakeDesk, MovingMarket
+from tests.gui.fake_library import FakeLibrary, entry
 from tests.gui.fake_storage import FakeStorage
 from tests.gui.fake_switch import ON, TAKEN, FakeSwitch
 from tests.gui.pane_of import ladder_of
@@ -75,6 +76,8 @@ def whole(
 ) -> Iterator[MainWindow]:
     """A window with all its parts, a welcome, two notices, and a book."""
     desk.recordings = RECORDINGS
+    desk.library = FakeLibrary(entry("SOL/USDT", 2, 1), entry("XRP/USDT", file="/a/week.obd"))
+    desk.library.verify(EntryKey("SOLUSDT"))
     desk.notify(
         Notice("exchange", NoticeLevel.WARNING, "No network.", NoticeAction.START_DEMO),
         Notice("note", NoticeLevel.INFORMATION, "A note."),
@@ -130,12 +133,16 @@ def _removal(window: MainWindow) -> QDialog:
     return question
 
 
-def _packed(window: MainWindow) -> QDialog:
-    """Open the view of a packed file."""
-    before = _visible(window)
-    window.dialogs.show_packed(contents(2, 0))
-    (view,) = _visible(window) - before
-    return view
+def _ordered(window: MainWindow, symbol: str, command: str) -> QDialog:
+    """Open a dialog of the library's commands on what is stored of a market."""
+    manager = _opened(window, menus.MANAGE.text)
+    assert isinstance(manager, RecordingManager)
+    model = manager.table.model()
+    names = [model.index(place, 0).data() for place in range(model.rowCount(QModelIndex()))]
+    manager.table.select_only(names.index(symbol))
+    getattr(manager.stored, command)()
+    (dialog,) = _visible(window) - {manager}
+    return dialog
 
 
 DIALOGS: dict[str, Callable[[MainWindow], QDialog]] = {
@@ -146,7 +153,8 @@ DIALOGS: dict[str, Callable[[MainWindow], QDialog]] = {
     "recordings": lambda window: _opened(window, menus.MANAGE.text),
     "gaps": lambda window: _opened(window, menus.SHOW_GAPS.text),
     "removal": _removal,
-    "packed file": _packed,
+    "export": lambda window: _ordered(window, "SOL/USDT", "export"),
+    "removal of what is stored": lambda window: _ordered(window, "SOL/USDT", "remove"),
 }
 EACH_DIALOG = pytest.mark.parametrize("name", list(DIALOGS))
 
@@ -169,7 +177,7 @@ def test_each_dialog_of_the_program_is_looked_at_here() -> None:
     ]
     bases = {node.name: {ast.unparse(base) for base in node.bases} for node in classes}
     assert [name for name, of in bases.items() if "QDialog" in of] == ["Dialog"]
-    of_files = {RecordingManager, SpaceDialog, GapList, PackedFileView}
+    of_files = {RecordingManager, SpaceDialog, GapList, TargetDialog, RemovalDialog}
     known = {About, KeyList, BrowserPanel, Question} | of_files
     dialogs = {name for name, of in bases.items() if of & {"Dialog", "_HelpDialog"}}
     assert dialogs == {kind.__name__ for kind in known} | {"_HelpDialog"}
@@ -272,7 +280,7 @@ class TestReturnAndEscape:
         qtbot.waitUntil(lambda: not dialog.isVisible())
         assert (desk.commands, switch.commands) == ([], [])
 
-    @pytest.mark.parametrize("name", ["keys", "about", "gaps", "packed file"])
+    @pytest.mark.parametrize("name", ["keys", "about", "gaps"])
     def test_return_closes_what_only_tells(
         self, whole: MainWindow, qtbot: QtBot, name: str
     ) -> None:
