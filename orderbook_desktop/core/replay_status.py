@@ -78,3 +78,8 @@ class ReplayStatus(Struct, frozen=True, kw_only=True):
     seeking_ns: int | None = None
     problem: str = ""
     file: str = ""
+
+    @property
+    def at_ms(self) -> int:
+        """The clock's time in ms."""
+        return self.at_ns // 1_000_000

@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 
 from orderbook_desktop.core.library import LentBook, find_symbol
 from orderbook_desktop.core.recorded_gaps import RecordedGaps
-from orderbook_desktop.core.sources import TradeHistory
+from orderbook_desktop.core.sources import BookLook, TradeHistory
 from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.core.symbols import SymbolInfo
+from orderbook_desktop.core.trades import Trade
 from orderbook_desktop.desk.desk import LiveDesk
+from orderbook_desktop.desk.followed_market import FollowedMarket
 from orderbook_desktop.desk.symbol_list import SymbolList
 from orderbook_desktop.engine.engine import Engine
 
@@ -72,14 +74,59 @@ class Library:
         return self._follow(info.symbol)
 
 
+class _DeskBook:
+    """The book of a market as the window shows it: that of its replay, else the live one.
+
+    The live book is followed meanwhile.
+    """
+
+    def __init__(self, desk: LiveDesk, live: FollowedMarket) -> None:
+        self.market = live.market
+        self._desk = desk
+        self._live = live
+
+    def look(self) -> BookLook:
+        """Return the book as the window shows it now."""
+        replay = self._desk.replay
+        if replay is not None and replay.market == self.market:
+            return replay.look()
+        return self._live.look()
+
+    def close(self) -> None:
+        """End the loan."""
+        self._live.close()
+
+
+class _DeskTrades:
+    """The recorded trades; of the market that the window plays none of after its clock."""
+
+    def __init__(self, desk: LiveDesk) -> None:
+        self._desk = desk
+
+    async def before(self, market: str, trade_id: int, count: int) -> list[Trade]:
+        """Return the last `count` recorded trades before an id, in the order of their ids."""
+        return await self._of(market).before(market, trade_id, count)
+
+    async def after(self, market: str, trade_id: int, count: int) -> list[Trade]:
+        """Return the first `count` recorded trades after an id, in the order of their ids."""
+        return await self._of(market).after(market, trade_id, count)
+
+    def _of(self, market: str) -> TradeHistory:
+        replay = self._desk.replay
+        if replay is not None and replay.market == market:
+            return self._desk.trade_history
+        return self._desk.program.trade_history
+
+
 def library_of_desk(desk: LiveDesk) -> Library:
-    """Return the library of a window's desk; it shows the desk's source, its symbol first."""
+    """Return the library of a window's desk: it shows what that shows, its symbol first."""
+    trades = _DeskTrades(desk)
     return Library(
-        lambda symbol: desk.program.follow(symbol, lambda: desk.source_kind),
+        lambda symbol: _DeskBook(desk, desk.program.follow(symbol, lambda: desk.source_kind)),
         symbols=lambda: desk.symbols,
         default_symbol=lambda: desk.symbol.symbol,
         gaps=desk.program.gaps_of,
-        trades=lambda: desk.program.trade_history,
+        trades=lambda: trades,
         demo=lambda: desk.demo,
     )
 

@@ -59,6 +59,11 @@ class BookAnswer(BaseModel):
     asks: list[tuple[str, str]] = _LEVELS
     status: FeedState = Field(description="How far the book can be trusted.")
     eventTime: int = Field(description="The exchange's time of the last event, ms; 0: none.")  # noqa: N815
+    replayTime: int | None = Field(  # noqa: N815
+        default=None,
+        description="The time of the clock (ms) while the book is one of a replay (`status` is"
+        " `replay`); absent while it is live.",
+    )
     knownFrom: str | None = Field(  # noqa: N815
         default=None,
         description="The lowest price down to which all bids are known; a sum that reaches below it"
@@ -181,6 +186,8 @@ class _Api:
             "status": moment.badge.state.value,
             "eventTime": image.event_ms,
         }
+        if moment.replay is not None:
+            answer["replayTime"] = moment.replay.at_ms
         if image.horizon is not None:
             answer["knownFrom"], answer["knownTo"] = image.horizon.texts()
         return Response(
@@ -194,7 +201,8 @@ class _Api:
     ) -> Response:
         """Return the newest trades, or the last ones before an id, at most `limit`.
 
-        They come from the recording, and the newest ones from the stream. Raises `Unreadable`.
+        They come from the recording, and the newest ones from the stream. In a replay none is of
+        after the clock's time. Raises `Unreadable`.
         """
         library = self._hub.library
         info = library.find(symbol or library.default_symbol)

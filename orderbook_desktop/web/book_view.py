@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from datetime import UTC
 from typing import Final
 
 from msgspec import Struct
@@ -42,6 +43,7 @@ from orderbook_desktop.core.number_format import (
 from orderbook_desktop.core.recorded_gaps import gaps_text
 from orderbook_desktop.core.status import Badge, FeedState
 from orderbook_desktop.core.symbols import SymbolInfo
+from orderbook_desktop.core.time_text import moment_text
 from orderbook_desktop.core.units import MAX_EXPONENT, Scale, rounded_units, split_decimal
 from orderbook_desktop.web.channel import Moment
 from orderbook_desktop.web.trades import LastView, TradeRow, last_view, trade_rows
@@ -86,7 +88,8 @@ class BookView(Struct, frozen=True):
     share of the quantity in the rows, 0 to 50; None if the rows are empty, or not known whole.
     `step` is the grouping step as decimal text. `asset` is the asset that sizes and totals are in,
     base or quote. `gaps` says how many gaps its recording has. `last` is the last price, and
-    `trades` the newest trades, None where they are not followed. `page.js` uses `step`, `tick` and
+    `trades` the newest trades, None where they are not followed. `replay` is the moment of a
+    replay, empty while the book is live. `page.js` uses `step`, `tick` and
     the `…_places`.
     """
 
@@ -114,6 +117,7 @@ class BookView(Struct, frozen=True):
     gaps: str
     last: LastView
     trades: list[TradeRow] | None
+    replay: str = ""
 
     @property
     def state_class(self) -> str:
@@ -164,6 +168,7 @@ def view_of(
         gaps=gaps_text(moment.gaps),
         last=last_view(moment.tape, market),
         trades=trade_rows(moment.tape, info, market, in_quote=in_quote),
+        replay="" if moment.replay is None else moment_text(moment.replay.at_ms, UTC),
     )
 
 

@@ -113,6 +113,9 @@ class BookMessage(msgspec.Struct, rename="camel", omit_defaults=True):
     `known_from` and `known_to` are the prices within which the book is whole (None: no end). A book
     has both, unless it is not known how deep it is known. A diff has both if one of them changed.
 
+    `replay_time` is the time of the clock (ms) while the book is one of a replay, and absent while
+    it is live. At a gap of the recording the book is empty.
+
     `gaps` is how many gaps the recording of the symbol has, `session_gaps` how many of them began
     in this session of the program; both are absent while that is not known.
     """
@@ -135,6 +138,7 @@ class BookMessage(msgspec.Struct, rename="camel", omit_defaults=True):
     known_to: str | msgspec.UnsetType | None = msgspec.UNSET
     gaps: int | msgspec.UnsetType = msgspec.UNSET
     session_gaps: int | msgspec.UnsetType = msgspec.UNSET
+    replay_time: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class ChangesForm:
@@ -184,13 +188,17 @@ def _with_trades(channel: Channel, last_seq: int | None) -> Frame:
     Only the book's event has an id, so a viewer that got that one has got the other, too. A viewer
     that asks for no events of this name gets books only.
     """
-    tape, trades = channel.moment.tape, channel.trades_since(last_seq)
-    if tape is not None and trades is None:
-        trades = tape.newest(FIRST_TRADES)
+    moment, trades = channel.moment, channel.trades_since(last_seq)
+    tape = moment.tape
+    # A viewer that connects anew while the book is live keeps what it has.
+    is_first = last_seq is None and moment.replay is None
+    anew = channel.is_other_tape(last_seq) and not is_first
+    if trades is None:
+        trades = [] if tape is None else tape.newest(FIRST_TRADES)
     book = _frame(channel, last_seq)
-    if tape is None or not trades:
+    if not trades and not anew:
         return book
-    message = trades_message(channel.run, channel.info.symbol, tape, trades)
+    message = trades_message(channel.run, channel.info.symbol, tape, trades, anew=anew)
     return event_frame(msgspec.json.encode(message).decode(), name="trades") + book
 
 
@@ -245,6 +253,7 @@ def _message(channel: Channel, kind: Literal["book", "diff", "beat"]) -> BookMes
         current=moment.badge.is_current,
         gaps=msgspec.UNSET if gaps is None else len(gaps.gaps),
         session_gaps=msgspec.UNSET if gaps is None else gaps.in_session,
+        replay_time=msgspec.UNSET if moment.replay is None else moment.replay.at_ms,
     )
 
 

@@ -29,6 +29,7 @@ from orderbook_desktop.core.ladder_memory import LadderMemory
 from orderbook_desktop.core.levels import EMPTY, Levels
 from orderbook_desktop.core.library import LentBook
 from orderbook_desktop.core.recorded_gaps import RecordedGaps
+from orderbook_desktop.core.replay_status import ReplayStatus
 from orderbook_desktop.core.status import Badge, FeedState, SourceKind, badge_for
 from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.core.tape import Tape, TapeTrade
@@ -92,7 +93,8 @@ class Moment(Struct, frozen=True):
     `seq` is the moment's number in its channel. `demo` is whether the market is made up. `image` is
     the book, empty while it is not known; then `shown` is the last book that was, for people.
     `gaps` are those of the symbol's recording, None while they are not known. `tape` has its newest
-    trades, also those that came later; None: trades are not followed.
+    trades, also those that came later; None: trades are not followed. `replay` is the replay
+    whose moment it is; None: the book is live.
     """
 
     seq: int
@@ -102,6 +104,7 @@ class Moment(Struct, frozen=True):
     demo: bool
     gaps: RecordedGaps | None = None
     tape: Tape | None = None
+    replay: ReplayStatus | None = None
 
 
 class Channel:
@@ -182,10 +185,13 @@ class Channel:
             changes = _changes(before.image, image)
         badge, demo, gaps = self.badge(), self._is_demo(), self._gaps()
         is_same = demo == before.demo and gaps is before.gaps and self._has_tape(look.tape)
+        is_same = is_same and look.replay == before.replay
         if not has_moved and is_same and _same_words(badge, before.badge):
             return False
         shown = image if look.last is None else look.last
-        self._moment = Moment(before.seq + 1, image, shown, badge, demo, gaps, look.tape)
+        self._moment = Moment(
+            *(before.seq + 1, image, shown, badge, demo, gaps, look.tape, look.replay)
+        )
         if image.horizon != before.image.horizon:
             self.horizon_since = self._moment.seq
         self._steps.append(changes)
@@ -241,9 +247,17 @@ class Channel:
         if tape is None or not 0 < missed <= len(self._tape_steps):
             return None
         revision = self._tape_steps[-missed]
-        if None in islice(self._tape_steps, len(self._tape_steps) - missed, None):
+        if revision is None or self.is_other_tape(seq):
             return None
-        return None if revision is None else tape.arrivals(revision)
+        return tape.arrivals(revision)
+
+    def is_other_tape(self, seq: int | None) -> bool:
+        """Whether a viewer of moment `seq` may have trades of another tape."""
+        missed = -1 if seq is None else self.moment.seq - seq
+        if not 0 <= missed <= len(self._tape_steps):
+            # It is not known what such a viewer has. A recording without trades has no tape.
+            return self._moment.tape is not None or self._moment.replay is not None
+        return None in islice(self._tape_steps, len(self._tape_steps) - missed, None)
 
     def shared(self, key: Hashable, make: Callable[[], Frame]) -> Frame:
         """Return the frame `key` of the present moment; `make` makes it at the first call."""

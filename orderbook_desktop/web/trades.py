@@ -41,8 +41,10 @@ class TradeFields(Struct, rename="camel", omit_defaults=True):
 class TradesMessage(Struct, rename="camel", omit_defaults=True):
     """The data of an event `trades` of `/stream`: trades in the order in which they came.
 
-    `direction` is where the last price came from: `up`, `down` or `none`. `left_out` is how many
-    trades before these are left out, because there were too many.
+    `direction` is where the last price came from: `up`, `down` or `none`; before the first trade
+    `last_price` is empty. `left_out` is how many trades before these are left out, because there
+    were too many. `anew` is true, and else absent, where all trades sent before are to be
+    forgotten: the clock of a replay went elsewhere, or a replay has begun or ended.
     """
 
     run: str
@@ -51,6 +53,7 @@ class TradesMessage(Struct, rename="camel", omit_defaults=True):
     direction: str
     trades: list[TradeFields]
     left_out: int = 0
+    anew: bool = False
 
 
 class TradeRow(Struct, frozen=True):
@@ -100,19 +103,18 @@ def fields_on_tape(trades: Sequence[TapeTrade], scale: Scale) -> list[TradeField
 
 
 def trades_message(
-    run: str, symbol: str, tape: Tape, trades: Sequence[TapeTrade]
-) -> TradesMessage | None:
-    """Return the message of `trades`, which are of `tape`; None if the tape is empty."""
-    if tape.last is None:
-        return None
-    shown = trades[-TRADES_AT_ONCE:]
+    run: str, symbol: str, tape: Tape | None, trades: Sequence[TapeTrade], *, anew: bool = False
+) -> TradesMessage:
+    """Return the message of `trades`, which are of `tape`."""
+    shown, last = trades[-TRADES_AT_ONCE:], None if tape is None else tape.last
     return TradesMessage(
         run,
         symbol,
-        format_units(tape.last.price, tape.last.exponent, 0),
-        tape.last.direction.value,
-        fields_on_tape(shown, tape.scale),
+        "" if last is None else format_units(last.price, last.exponent, 0),
+        (Direction.NONE if last is None else last.direction).value,
+        [] if tape is None else fields_on_tape(shown, tape.scale),
         len(trades) - len(shown),
+        anew,
     )
 
 

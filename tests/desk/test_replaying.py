@@ -10,14 +10,17 @@ import pytest
 from msgspec.structs import replace
 
 from orderbook_desktop.app.settings import Settings
-from orderbook_desktop.core.library import NotOffered
+from orderbook_desktop.core.desk import TradePage
+from orderbook_desktop.core.library import NotOffered, unlisted
 from orderbook_desktop.core.replay import Replay
 from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.core.trade_coverage import TradeGap
 from orderbook_desktop.core.trades import Trade
 from orderbook_desktop.desk.desk import LiveDesk
+from orderbook_desktop.desk.library import library_of_desk
 from orderbook_desktop.desk.program import Program
 from orderbook_desktop.desk.replaying import OpenedReplay, ReplayWish
+from orderbook_desktop.engine.trade_history import TradesUnreadable
 from tests.gui.fake_replay import FakeReplay
 from tests.storage.processes import eventually
 from tests.unhurried import DESK_TIMES
@@ -234,3 +237,39 @@ async def test_a_remark_about_the_moment_is_a_notice_until_the_end(
     assert [notice.text for notice in desk.notices] == [shelf.remark]
     desk.leave_replay()
     assert desk.notices == []
+
+
+async def test_browsers_see_the_replay_of_its_market_and_other_markets_live(
+    desk: LiveDesk, shelf: Shelf
+) -> None:
+    library = library_of_desk(desk)
+    lent, other = (library.lend(unlisted(symbol)) for symbol in ("BTC/USDT", "ETH/USDT"))
+    try:
+        assert lent.look().replay is None
+        await _play(desk)
+        assert shelf.replay is not None
+        assert lent.look().replay == shelf.replay.status
+        assert other.look().replay is None
+        assert await library.trades.before("BTCUSDT", 9, 9) == []
+        assert await library.trades.after("BTCUSDT", 9, 9) == []
+        # The database of the program is not there.
+        with pytest.raises(TradesUnreadable):
+            await library.trades.before("ETHUSDT", 9, 9)
+        desk.leave_replay()
+        assert lent.look().replay is None
+        with pytest.raises(TradesUnreadable):
+            await library.trades.after("BTCUSDT", 9, 9)
+    finally:
+        lent.close()
+        other.close()
+
+
+async def test_pages_of_trades_are_those_of_what_is_on_screen(desk: LiveDesk, shelf: Shelf) -> None:
+    live, pages = desk.trade_pages, list[TradePage]()
+    await _play(desk)
+    assert desk.trade_pages is not live
+    desk.trade_pages.before("BTCUSDT", 9, 9, pages.append)
+    await eventually(lambda: bool(pages))
+    assert pages == [TradePage([], [])]
+    desk.leave_replay()
+    assert desk.trade_pages is live

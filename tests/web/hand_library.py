@@ -13,6 +13,7 @@ from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.events import answered, decode_diff, decode_snapshot
 from orderbook_desktop.core.library import NotOffered
 from orderbook_desktop.core.recorded_gaps import RecordedGaps
+from orderbook_desktop.core.replay_status import ReplayStatus
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import BookLook
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
@@ -74,11 +75,24 @@ class HandBook:
         self.status = FeedStatus(FeedState.SYNCING, SourceKind.DIRECT, 0, "Loading the book.")
         self.last: BookImage | None = None
         self.tape: Tape | None = None
+        self.replay: ReplayStatus | None = None
         self.loans = 0
         self._id = 0
 
     def look(self) -> BookLook:
-        return BookLook(self.book, self.status, self.last, self.tape)
+        return BookLook(self.book, self.status, self.last, self.tape, self.replay)
+
+    def play(self, image: BookImage | None, at_ms: int, detail: str = "") -> None:
+        """Show a book of a replay at a time; None: at a gap, which shows none."""
+        self.replay = ReplayStatus(
+            symbol=self.market, market=self.market, at_ns=at_ms * 1_000_000 + 999_999
+        )
+        self.last = None
+        self.status = FeedStatus(FeedState.REPLAY, SourceKind.MONGO, NOW_NS, detail)
+        if image is None:
+            self.book.clear()
+        else:
+            self.book.hold(image)
 
     def trade(
         self,
@@ -101,7 +115,7 @@ class HandBook:
         payload = json.dumps({"lastUpdateId": self._id, "bids": bids, "asks": asks})
         snapshot = decode_snapshot(payload.encode(), self.market, 1_700_000_000_000)
         self.book.load(snapshot if depth is None else answered(snapshot, depth))
-        self.last = None
+        self.last = self.replay = None
         self.status = FeedStatus(FeedState.SYNCED, SourceKind.DIRECT, steady_ns())
 
     def change(self, bids: Pairs = (), asks: Pairs = ()) -> None:

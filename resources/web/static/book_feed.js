@@ -88,8 +88,10 @@ export class BookFeed {
   take(message) {
     this.heardAt = Date.now();
     const fits = message.run === this.run && message.from === this.seq;
-    // A book that is lost is empty; the last one that was known stays, and is not current.
-    const isLost = message.kind === "book" && Number(message.lastUpdateId) === 0;
+    // A book that is lost is empty; the last one that was known stays, and is not current. One of a
+    // replay is empty at a gap, over which no book is shown.
+    const isEmpty = message.kind === "book" && Number(message.lastUpdateId) === 0;
+    const isLost = isEmpty && message.replayTime === undefined;
     if (isLost) {
       message.lastUpdateId = this.lastUpdateId ?? message.lastUpdateId;
     } else if (message.kind === "book") {
@@ -110,7 +112,7 @@ export class BookFeed {
     const bornAt = ageMs === null ? null : this.heardAt - ageMs;
     const current = message.current !== false && !isLost;
     Object.assign(this, { run, seq, status, detail, lastUpdateId, bornAt, demo, current });
-    Object.assign(this, { gaps, sessionGaps });
+    Object.assign(this, { gaps, sessionGaps, replayTime: message.replayTime });
     this.changed();
   }
 }

@@ -35,7 +35,23 @@ export function reloadIncomplete(form, known) {
 // The window may change to its demo, or back, while the page is open.
 export function showDemo(demo) {
   document.getElementById("demo").hidden = !demo;
-  document.title = document.title.replace(/^(DEMO · )?/, demo ? "DEMO · " : "");
+  retitle();
+}
+
+// `time` is the moment of a replay as text; empty: the book is live.
+export function showReplay(time) {
+  document.getElementById("replay").hidden = !time;
+  const shown = document.getElementById("replay-time");
+  if (shown.textContent !== time) shown.textContent = time;
+  retitle();
+}
+
+function retitle() {
+  const marks = { replay: "REPLAY · ", demo: "DEMO · " };
+  const shown = Object.keys(marks).filter((id) => !document.getElementById(id).hidden);
+  const name = document.title.replace(/^(REPLAY · )?(DEMO · )?/, "");
+  const title = shown.map((id) => marks[id]).join("") + name;
+  if (document.title !== title) document.title = title;
 }
 
 let announced = "";

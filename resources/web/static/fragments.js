@@ -1,6 +1,6 @@
 // The script of the page whose book is replaced by htmx, fragment by fragment.
 
-import { announce, reloadIncomplete, showDemo, submitOnChoice } from "./choice.js";
+import { announce, reloadIncomplete, showDemo, showReplay, submitOnChoice } from "./choice.js";
 import { LadderChoice } from "./ladder_choice.js";
 
 const SILENT_MS = 15_000; // The time of three heartbeats.
@@ -29,7 +29,9 @@ document.addEventListener("htmx:sse:after:message", () => {
   heardAt = Date.now();
   expected = 0;
   announce(document.getElementById("state").textContent);
-  showDemo(document.querySelector(".strip").dataset.demo !== undefined);
+  const { demo, replay } = document.querySelector(".strip").dataset;
+  showDemo(demo !== undefined);
+  showReplay(replay);
   reloadIncomplete(form, document.getElementById("mid").textContent !== "–");
 });
 // A silent connection is ended, and htmx connects anew. If that doesn't help, the page reloads.

@@ -35,7 +35,18 @@ export function share(percent) {
 export function ageText(seconds) {
   if (seconds < 10) return `${(Math.floor(seconds * 10) / 10).toFixed(1)} s`;
   if (seconds < 120) return `${Math.floor(seconds)} s`;
-  return seconds < 7200 ? `${Math.floor(seconds / 60)} min` : `${Math.floor(seconds / 3600)} h`;
+  if (seconds < 7200) return `${Math.floor(seconds / 60)} min`;
+  const hours = Math.floor(seconds / 3600);
+  return seconds < 172_800 ? `${hours} h` : `${Math.floor(hours / 24)} days`;
+}
+
+const MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(" ");
+
+// The text of a moment in UTC, as the server writes it: `8 Aug 2024 06:53:20.250 UTC`.
+export function momentText(ms) {
+  const [date, time] = new Date(ms).toISOString().split("T");
+  const [year, month, day] = date.split("-").map(Number);
+  return `${day} ${MONTHS[month - 1]} ${year} ${time.replace("Z", "")} UTC`;
 }
 
 export function decimal(value, places, exponent = EXPONENT) {

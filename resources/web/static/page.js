@@ -1,7 +1,7 @@
 // The script of the page that merges changes: it draws a changed book once per display frame.
 
 import { BookFeed } from "./book_feed.js";
-import { announce, reloadIncomplete, showDemo, submitOnChoice } from "./choice.js";
+import { announce, reloadIncomplete, showDemo, showReplay, submitOnChoice } from "./choice.js";
 import { Crosshair } from "./crosshair.js";
 import { depthChart } from "./depth_chart.js";
 import { AT_LEAST, sidesText } from "./known_depth.js";
@@ -9,7 +9,7 @@ import { groups, isUnknown, put, show, StillRows } from "./ladder.js";
 import { LadderChoice } from "./ladder_choice.js";
 import { LadderMemory } from "./ladder_memory.js";
 import {
-  ageText, COST_EXPONENT, decimal, onTick, rounded, share, short, units,
+  ageText, COST_EXPONENT, decimal, momentText, onTick, rounded, share, short, units,
 } from "./numbers.js";
 import { TapeList } from "./tape.js";
 
@@ -55,7 +55,8 @@ function draw() {
   if (feed.run || feed.lost) drawState();
   if (!feed.run) return;
   // Until a book is known, the page shows the last one that the server knew.
-  if (!Number(feed.lastUpdateId) && book.dataset.known !== undefined) return;
+  const isKnown = Number(feed.lastUpdateId) > 0 || feed.replayTime !== undefined;
+  if (!isKnown && book.dataset.known !== undefined) return;
   if (reloadIncomplete(form, feed.lastUpdateId > 0)) return;
   showDemo(feed.demo);
   const { inQuote, still } = choice;
@@ -93,10 +94,15 @@ function stillHalves(bidRows, askRows) {
 
 function drawState() {
   const state = feed.lost ? "reconnecting" : feed.status;
+  const isReplay = feed.replayTime !== undefined;
+  if (feed.run) showReplay(isReplay ? momentText(feed.replayTime) : "");
+  for (const part of book.querySelectorAll(".ladder, .chart, .tape")) {
+    if (feed.run) part.classList.toggle("replay", isReplay);
+  }
   const badge = by("badge");
   const classes = `badge ${state.replace(/[^a-z]+/g, "-")}`;
   if (badge.className !== classes) badge.className = classes;
-  put(by("state"), state);
+  put(by("state"), state === "replay" ? "REPLAY" : state);
   put(by("detail"), feed.lost ? "The connection to the server is lost." : feed.detail);
   announce(state);
   drawGaps();

@@ -19,8 +19,8 @@ export class TapeList {
     Object.assign(this, { list, places, assets });
   }
 
-  take({ run, trades, lastPrice, direction, leftOut }) {
-    if (run !== this.run) this.trades = [];
+  take({ run, trades, lastPrice, direction, leftOut, anew }) {
+    if (run !== this.run || anew) this.trades = [];
     this.run = run;
     const known = new Set(this.trades.map((trade) => trade.id));
     const fresh = trades.filter((trade) => !known.has(trade.id));
@@ -32,7 +32,8 @@ export class TapeList {
     this.trades.push(...fresh);
     this.trades.sort((one, other) => one.id - other.id);
     this.trades.splice(0, this.trades.length - KEPT);
-    this.last = `${ARROWS[direction]}${decimal(units(lastPrice), this.places.price)}`;
+    const price = lastPrice ? decimal(units(lastPrice), this.places.price) : "–";
+    this.last = `${ARROWS[direction]}${price}`;
     this.direction = direction;
   }
 
