@@ -16,6 +16,8 @@ BENCHMARKS = (
     "archive_read",
     "archive_random_open",
     "packed_recording",
+    "replay_seek",
+    "replay_speed",
     "verify_rate",
     "archive_write",
     "way_in",

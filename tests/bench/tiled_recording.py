@@ -101,11 +101,12 @@ async def store(database: Database, tile: Tile, hours: float) -> LongRecording:
     await database.prepare()
     rounds = round(hours * 60 * MINUTE_MS / tile.ms)
     chunks, size = ChunkStore(database), 0
-    start_ms = tile.start.event_ms
+    start_ms, start_ns = tile.start.event_ms, tile.start.received_ns
     for number in range(rounds):
         for chunk in tile.chunks:
-            later = _shifted(chunk, start_ms, number * tile.ids, number * tile.ms)
-            start_ms = later.header.coverage.to_event_ms
+            later = _shifted(chunk, (start_ms, start_ns), number * tile.ids, number * tile.ms)
+            coverage = later.header.coverage
+            start_ms, start_ns = coverage.to_event_ms, coverage.to_received_ns
             size += await chunks.put("long", pack_chunk(later))
     first, last = tile.chunks[0].header, tile.chunks[-1].header
     last_id = tile.start.last_update_id + rounds * tile.ids
@@ -129,10 +130,10 @@ async def store(database: Database, tile: Tile, hours: float) -> LongRecording:
     return LongRecording(tile, rounds, size)
 
 
-def _shifted(chunk: ArchiveChunk, start_ms: int, ids: int, ms: int) -> ArchiveChunk:
+def _shifted(chunk: ArchiveChunk, start: tuple[int, int], ids: int, ms: int) -> ArchiveChunk:
     """Return `chunk` with later ids and times; all else in it is relative to its start.
 
-    `start_ms` is when the last event of the chunk before it was.
+    `start` is when the last event of the chunk before it was (ms), and was received (ns).
     """
     header, coverage = chunk.header, chunk.header.coverage
     assert header.start_id is not None
@@ -150,7 +151,11 @@ def _shifted(chunk: ArchiveChunk, start_ms: int, ids: int, ms: int) -> ArchiveCh
     )
     return ArchiveChunk(
         msgspec.structs.replace(
-            header, coverage=moved, start_id=header.start_id + ids, start_event_ms=start_ms
+            header,
+            coverage=moved,
+            start_id=header.start_id + ids,
+            start_event_ms=start[0],
+            start_received_ns=start[1],
         ),
         msgspec.structs.replace(chunk.columns, events=events),
     )
