@@ -27,6 +27,7 @@ from orderbook_desktop.app.settings import Settings, listening_address
 from orderbook_desktop.core.errors import KnownError, SystemLack, SystemRefusal
 from orderbook_desktop.core.file_formats import ExportFormat, ImportFormat
 from orderbook_desktop.core.foreign_text import plain_text
+from orderbook_desktop.core.heatmap.choices import ColourMap, Side, Statistic
 from orderbook_desktop.core.version import __version__
 
 if TYPE_CHECKING:
@@ -368,6 +369,70 @@ def export_recording(
     _begin_log(settings, "export", symbol or "", file or "")
     span = {"from_ms": from_ms, "to_ms": to_ms}
     raise typer.Exit(run_export(settings, symbol, form, output, **span, force=force, file=file))
+
+
+@cli.command()
+@with_settings("mongo_dsn", "db_name", "env", "data_dir")
+def heatmap(
+    settings: Settings,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="PATH", help="A picture (.png), or exact cells (.csv, .npz)."
+        ),
+    ],
+    symbol: Annotated[str | None, typer.Argument(metavar="SYMBOL", show_default=False)] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Read a packed file (.obd).", show_default=False),
+    ] = None,
+    from_ms: FromTime = None,
+    to_ms: ToTime = None,
+    statistic: Annotated[
+        Statistic,
+        typer.Option(help="Of each cell the largest size, the last one, or size times ms."),
+    ] = Statistic.MAX,
+    bin_ms: Annotated[
+        int | None,
+        typer.Option("--bin", metavar="MS", min=1, help="Width of a column.", show_default=False),
+    ] = None,
+    step: Annotated[
+        str | None, typer.Option(metavar="PRICE", help="Height of a row.", show_default=False)
+    ] = None,
+    price_from: Annotated[
+        str | None, typer.Option(metavar="PRICE", help="The lowest price.", show_default=False)
+    ] = None,
+    price_to: Annotated[
+        str | None, typer.Option(metavar="PRICE", help="The highest price.", show_default=False)
+    ] = None,
+    side: Annotated[Side, typer.Option(help="Whose sizes count.")] = Side.BOTH,
+    colours: Annotated[ColourMap, typer.Option(help="The colours of a picture.")] = ColourMap.FIRE,
+    width: Annotated[int, typer.Option(min=480, max=16_384, help="Pixels of a picture.")] = 1600,
+    height: Annotated[int, typer.Option(min=240, max=16_384, help="Pixels of a picture.")] = 900,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+) -> None:
+    """Draw how much stood at which price and when, without a window."""
+    from orderbook_desktop.app.commands.heatmap import HeatmapWish, run_heatmap  # noqa: PLC0415
+
+    if symbol is None and file is None:
+        raise typer.BadParameter("name a SYMBOL, or a packed file by --file")
+    if (price_from is None) != (price_to is None):
+        raise typer.BadParameter("give --price-from and --price-to together, or neither of them")
+    _begin_log(settings, "heatmap", symbol or "", file or "")
+    wish = HeatmapWish(
+        path=output,
+        from_ms=from_ms,
+        to_ms=to_ms,
+        step=step,
+        bin_ms=bin_ms,
+        prices=None if price_from is None or price_to is None else (price_from, price_to),
+        statistic=statistic,
+        side=side,
+        colours=colours,
+        size=(width, height),
+        force=force,
+    )
+    raise typer.Exit(run_heatmap(settings, symbol, wish, file))
 
 
 @cli.command(name="pack")

@@ -18,9 +18,10 @@ from orderbook_desktop.app.settings import load_settings, symbol_and_market
 from orderbook_desktop.core.archive.rows import LevelRows, RowStream
 from orderbook_desktop.core.archive.trade_rows import TradeRows
 from orderbook_desktop.core.checkpoint import BookImage
-from orderbook_desktop.core.heatmap.bins import Statistic, TimeBins
-from orderbook_desktop.core.heatmap.builder import HeatmapBuilder, Price, PriceSteps, Side
+from orderbook_desktop.core.heatmap.bins import TimeBins
+from orderbook_desktop.core.heatmap.builder import HeatmapBuilder, Price, PriceSteps
 from orderbook_desktop.core.heatmap.cells import Heatmap
+from orderbook_desktop.core.heatmap.choices import Side, Statistic
 from orderbook_desktop.core.replay_status import ReplayOrder
 from orderbook_desktop.core.segments import Segment
 from orderbook_desktop.core.timeline import Gap

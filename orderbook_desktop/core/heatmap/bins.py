@@ -15,7 +15,6 @@ There is no loop over levels. All numbers are exact (`core.heatmap.exact`).
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Final
 
 import numpy as np
@@ -27,17 +26,6 @@ from orderbook_desktop.core.levels import Int64Array, least_standing
 
 # Sums of such times and widths do not wrap.
 _END_OF_TIME: Final = 1 << 60
-
-
-class Statistic(StrEnum):
-    """What a cell of the heatmap says about the quantity at a price step during a time bin."""
-
-    LAST = "last"
-    """The quantity at the end of the bin."""
-    MAX = "max"
-    """The largest quantity at any time of the bin."""
-    INTEGRAL = "integral"
-    """The sum of quantity times milliseconds; divided by the covered time it is the mean."""
 
 
 class TimeBins(Struct, frozen=True):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from decimal import Decimal, InvalidOperation
-from enum import StrEnum
 from fractions import Fraction
 from typing import Final
 
@@ -14,7 +13,6 @@ from msgspec import Struct
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.heatmap.bins import (
     SpanColumns,
-    Statistic,
     TimeBins,
     best_prices,
     columns_of,
@@ -31,6 +29,7 @@ from orderbook_desktop.core.heatmap.cells import (
     Heatmap,
     known_range,
 )
+from orderbook_desktop.core.heatmap.choices import Side, Statistic
 from orderbook_desktop.core.heatmap.exact import (
     ROOM,
     ExactArray,
@@ -71,14 +70,6 @@ class WidePrices(KnownError):
             "No 64-bit numbers hold these prices and this price step in one unit; choose a price "
             "step with fewer decimals."
         )
-
-
-class Side(StrEnum):
-    """Whose quantities count."""
-
-    BOTH = "both"
-    BIDS = "bids"
-    ASKS = "asks"
 
 
 class PriceSteps(Struct, frozen=True):

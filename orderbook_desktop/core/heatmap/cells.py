@@ -15,7 +15,7 @@ import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
-from orderbook_desktop.core.heatmap.bins import Statistic
+from orderbook_desktop.core.heatmap.choices import Statistic
 from orderbook_desktop.core.heatmap.exact import (
     ExactArray,
     compact,

@@ -9,9 +9,10 @@ from msgspec.structs import replace
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.checkpoint import image_of
 from orderbook_desktop.core.events import decode_diff, decode_snapshot
-from orderbook_desktop.core.heatmap.bins import Statistic, TimeBins
-from orderbook_desktop.core.heatmap.builder import HeatmapBuilder, PriceSteps, Side
+from orderbook_desktop.core.heatmap.bins import TimeBins
+from orderbook_desktop.core.heatmap.builder import HeatmapBuilder, PriceSteps
 from orderbook_desktop.core.heatmap.cells import Heatmap
+from orderbook_desktop.core.heatmap.choices import Side, Statistic
 from orderbook_desktop.core.heatmap.spans import LevelSpan, live_span
 from tests.core.archive.runs import Pairs, Run, run_of, spelt
 from tests.core.heatmap.brute_force import columns_by_hand, moments_of, spans_of

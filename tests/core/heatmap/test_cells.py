@@ -10,7 +10,7 @@ import pytest
 
 from orderbook_desktop.core.events import decode_diff
 from orderbook_desktop.core.heatmap import builder as builder_module
-from orderbook_desktop.core.heatmap.bins import Statistic, TimeBins
+from orderbook_desktop.core.heatmap.bins import TimeBins
 from orderbook_desktop.core.heatmap.builder import (
     HeatmapBuilder,
     PriceSteps,
@@ -19,6 +19,7 @@ from orderbook_desktop.core.heatmap.builder import (
     row_numbers,
 )
 from orderbook_desktop.core.heatmap.cells import Heatmap
+from orderbook_desktop.core.heatmap.choices import Statistic
 from orderbook_desktop.core.heatmap.exact import halves, product, sums_of_groups
 from orderbook_desktop.core.heatmap.spans import AT_START, LevelSpan, live_span
 from orderbook_desktop.core.horizon import Horizon

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from orderbook_desktop.core.heatmap.bins import Statistic, TimeBins
+from orderbook_desktop.core.heatmap.bins import TimeBins
 from orderbook_desktop.core.heatmap.builder import HeatmapBuilder, PriceSteps
 from orderbook_desktop.core.heatmap.cells import Heatmap
+from orderbook_desktop.core.heatmap.choices import Statistic
 from orderbook_desktop.core.heatmap.spans import AT_START, LevelSpan
 from orderbook_desktop.core.units import Scale
 

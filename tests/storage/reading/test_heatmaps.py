@@ -9,9 +9,10 @@ from functools import partial
 from pathlib import Path
 
 from orderbook_desktop.core.file_formats import ExportFormat
-from orderbook_desktop.core.heatmap.bins import Statistic, TimeBins
+from orderbook_desktop.core.heatmap.bins import TimeBins
 from orderbook_desktop.core.heatmap.builder import HeatmapBuilder, PriceSteps
 from orderbook_desktop.core.heatmap.cells import Heatmap
+from orderbook_desktop.core.heatmap.choices import Statistic
 from orderbook_desktop.storage.exports.exporting import ExportJob, export
 from orderbook_desktop.storage.reading.heatmaps import level_spans, read_bins
 from orderbook_desktop.storage.reading.recorded_trades import RecordedTrades

@@ -1,0 +1,76 @@
+"""What the heatmap's bins cost: per minute of the archive, by price step and bin."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Collection, Sequence
+from statistics import median
+
+from orderbook_desktop.core.archive import ChunkSlice, DecodedChunk, decode_chunk
+from orderbook_desktop.core.archive.spans import span_of
+from orderbook_desktop.core.heatmap.bins import TimeBins
+from orderbook_desktop.core.heatmap.builder import HeatmapBuilder, PriceSteps
+from orderbook_desktop.core.heatmap.choices import Statistic
+from orderbook_desktop.core.heatmap.spans import LevelSpan
+from tests.bench.tiled_recording import make_tile
+
+_ROUNDS = 7
+_MAX = (Statistic.MAX,)
+_ALL = tuple(Statistic)
+# Price step, bin in ms, part of the mid on either side (0: the whole book), statistics.
+_CASES: tuple[tuple[str, int, float, Collection[Statistic]], ...] = (
+    ("5", 4_000, 0.1, _ALL),
+    ("5", 4_000, 0.1, _MAX),
+    ("1", 4_000, 0.1, _ALL),
+    ("5", 60_000, 0.1, _ALL),
+    ("5", 4_000, 0, _ALL),
+    ("0.01", 100, 0.001, _ALL),
+    ("0.01", 1_000, 0, _MAX),
+)
+
+
+def spans_of(chunks: Sequence[DecodedChunk]) -> list[LevelSpan]:
+    """Return what chunks that follow each other hold, as spans."""
+    spans: list[LevelSpan] = []
+    for chunk in chunks:
+        from_ms = spans[-1].until_ms if spans else int(chunk.numbers.event_ms[0])
+        whole = ChunkSlice(chunk, 0, chunk.header.event_count, opens=not spans)
+        spans.append(span_of(whole, from_ms, from_ms))
+    return spans
+
+
+def _took_ms(
+    spans: Sequence[LevelSpan], step: str, bin_ms: int, part: float, kinds: Collection[Statistic]
+) -> float:
+    """Return how long the bins of `spans` take."""
+    mid = int(spans[0].prices[0]) / 10 ** spans[0].scale.price
+    span = (str(round(mid * (1 - part))), str(round(mid * (1 + part)))) if part else (None, None)
+    began = time.perf_counter()
+    bins = TimeBins.between(spans[0].from_ms, spans[-1].until_ms + 1, bin_ms)
+    builder = HeatmapBuilder(bins, PriceSteps.of(step, *span), kinds)
+    for one in spans:
+        builder.take(one, opens=one is spans[0])
+    return (time.perf_counter() - began) * 1e3
+
+
+def main() -> int:
+    tile = make_tile()
+    minutes = (tile.chunks[-1].header.coverage.to_event_ms - tile.first_ms) / 60_000
+    began = time.perf_counter()
+    decoded = [decode_chunk(chunk) for chunk in tile.chunks]
+    print(f"{tile.name}: {tile.events} events, {minutes:.1f} minutes")
+    print(f"decoding: {(time.perf_counter() - began) * 1e3 / minutes:.1f} ms per minute")
+    spans = spans_of(decoded)
+    for step, bin_ms, part, kinds in _CASES:
+        took = median(_took_ms(spans, step, bin_ms, part, kinds) for _ in range(_ROUNDS))
+        width = f"within {part:.1%} of the mid" if part else "whole book"
+        print(
+            f"{step:>5} x {bin_ms / 1e3:g} s, {width}, {', '.join(kinds)}: "
+            f"{took / minutes:.1f} ms per minute of data"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

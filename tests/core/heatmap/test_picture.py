@@ -1,0 +1,178 @@
+"""Pixels: bytes rise with quantity, gaps and unknown cells keep their place and their look."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from orderbook_desktop.core.heatmap.bins import TimeBins
+from orderbook_desktop.core.heatmap.cells import Heatmap
+from orderbook_desktop.core.heatmap.choices import ColourMap, Statistic
+from orderbook_desktop.core.heatmap.colours import (
+    EMPTY_BYTE,
+    FIRST_SIZE,
+    GAP_BYTE,
+    LAST_SIZE,
+    UNKNOWN_BYTE,
+    colour_table,
+)
+from orderbook_desktop.core.heatmap.picture import (
+    Frame,
+    Quantiser,
+    ask_pixels,
+    cell_bytes,
+    coloured,
+    framed,
+    partly_known,
+    placed,
+    usual_cut_offs,
+)
+from orderbook_desktop.core.horizon import Horizon
+from tests.core.heatmap.test_cells import made_of, span_with
+
+
+def _lightness(colours: np.ndarray) -> np.ndarray:
+    """CIE L* of 0xFFRRGGBB."""
+    channels = np.stack([(colours >> shift & 0xFF) / 255 for shift in (16, 8, 0)])
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    luminance = np.array([0.2126, 0.7152, 0.0722]) @ linear
+    return np.where(luminance > 0.008856, 116 * np.cbrt(luminance) - 16, 903.3 * luminance)
+
+
+@pytest.mark.parametrize("asks", [False, True])
+@pytest.mark.parametrize("colours", list(ColourMap))
+def test_every_map_rises_in_lightness(colours: ColourMap, asks: bool) -> None:
+    table = colour_table(colours, FIRST_SIZE, LAST_SIZE, asks=asks)
+    lightness = _lightness(table[FIRST_SIZE:])
+    # No step is dark again, and a step of eight bytes, a doubling, can be seen.
+    assert (np.diff(lightness) >= -0.1).all()
+    assert (lightness[8:] - lightness[:-8] > 1.2).all()
+    assert lightness[-1] > 85
+    assert _lightness(table[[EMPTY_BYTE]])[0] < lightness[0] < 20
+    # What is not known looks the same in each map, and like no quantity.
+    assert table[[UNKNOWN_BYTE, GAP_BYTE]].tolist() == [0xFF343A42, 0xFF463622]
+    assert not np.isin(table[[UNKNOWN_BYTE, GAP_BYTE]], table[FIRST_SIZE:]).any()
+
+
+def test_cut_offs_change_colours_of_quantities_only() -> None:
+    table = colour_table(ColourMap.FIRE, 100, 120)
+    assert len(set(table[FIRST_SIZE:101].tolist())) == 1
+    assert len(set(table[120:].tolist())) == 1
+    assert len(set(table[100:121].tolist())) == 21
+    other = colour_table(ColourMap.FIRE, 9, 9)
+    assert table[:FIRST_SIZE].tolist() == other[:FIRST_SIZE].tolist()
+
+
+def test_eight_bytes_more_are_the_double() -> None:
+    values = np.array([0, 1, 2, 4, 1024, 2**31], dtype=np.int64)
+    quantiser = Quantiser.of(values)
+    assert quantiser.base == 1
+    assert quantiser.bytes_of(values).tolist() == [EMPTY_BYTE, 3, 11, 19, 83, 251]
+    assert quantiser.size_of(83) == 1024
+    # However large they are, all fit; and a small one is not empty.
+    wide = np.array([0, 1, 2**60, 2**90], dtype=object)
+    found = Quantiser.of(wide).bytes_of(wide).tolist()
+    assert found[:2] == [EMPTY_BYTE, FIRST_SIZE]
+    assert FIRST_SIZE < found[2] < found[3] <= LAST_SIZE
+
+
+def test_the_usual_cut_offs_are_percentiles_of_what_is_there() -> None:
+    sizes = np.repeat(np.arange(50, 150), 10).astype(np.uint8)
+    cells = np.concatenate(
+        (np.zeros(9_000, np.uint8), np.full(5_000, UNKNOWN_BYTE, np.uint8), sizes)
+    )
+    assert usual_cut_offs(cells) == (74, 148)
+    assert usual_cut_offs(np.full(3, 77, np.uint8)) == (77, 78)
+    assert usual_cut_offs(np.zeros(3, np.uint8)) == (FIRST_SIZE, LAST_SIZE)
+
+
+def _heatmap() -> Heatmap:
+    """Levels at 100 (bid) and 102 (ask), known from 99 to 103; a gap from 130 to 477."""
+    levels = [(100, 7, False), (102, 9, True)]
+    named = [(105, 5, True)]
+    known = Horizon(99, 103)
+    before = span_with(levels, [(50, named), (90, [(105, 0, True)])], until_ms=130, horizon=known)
+    after = span_with(levels, [(477, [])], from_ms=477, until_ms=600, horizon=known, first_id=50)
+    return made_of(
+        [before, after], TimeBins(0, 600, 100), 1, Statistic.LAST, rows=(97, 10), opens=(True, True)
+    )
+
+
+def test_cells_say_what_is_known_of_them() -> None:
+    heatmap = _heatmap()
+    cells = cell_bytes(heatmap, Quantiser.of(heatmap.values))
+    by_price = dict(zip(heatmap.prices.tolist(), cells.T.tolist(), strict=True))
+    gap = [GAP_BYTE] * 2
+    assert by_price[97] == [UNKNOWN_BYTE] * 2 + gap + [UNKNOWN_BYTE] * 2
+    assert by_price[99] == [EMPTY_BYTE] * 2 + gap + [EMPTY_BYTE] * 2
+    assert by_price[100] == [25] * 2 + gap + [25] * 2
+    # It was named and removed, so it is known to be empty, until the run ends.
+    assert by_price[105] == [EMPTY_BYTE] * 2 + gap + [UNKNOWN_BYTE] * 2
+    # Of a cell of two prices the other one is not known.
+    wide = heatmap.in_price(2)
+    cells = cell_bytes(wide, Quantiser.of(wide.values))
+    by_price = dict(zip(wide.prices.tolist(), cells.T.tolist(), strict=True))
+    assert by_price[104] == [UNKNOWN_BYTE] * 2 + gap + [UNKNOWN_BYTE] * 2
+
+
+@pytest.mark.parametrize(("width", "height"), [(600, 10), (1200, 40), (60, 20), (77, 33)])
+def test_gaps_and_horizons_have_their_exact_place(width: int, height: int) -> None:
+    heatmap = _heatmap()
+    cells = cell_bytes(heatmap, Quantiser.of(heatmap.values))
+    frame = Frame(0, 600, 97, 107, width, height)
+    pixels = framed(heatmap, cells, frame, [(130, 477)])
+    is_gap = (pixels == GAP_BYTE).all(axis=0)
+    left, right = round(130 * width / 600), round(477 * width / 600)
+    # The whole columns amid the gap are pixels of it, and so is the rest, to the pixel.
+    assert is_gap.nonzero()[0].tolist() == list(range(left, right))
+    assert not (pixels[:, :left] == GAP_BYTE).any()
+    unknown = (pixels[:, width - 1] == UNKNOWN_BYTE).nonzero()[0]
+    centres = 107 - (np.arange(height) + 0.5) * 10 / height
+    assert unknown.tolist() == ((centres >= 104) | (centres < 99)).nonzero()[0].tolist()
+
+
+def test_a_short_gap_can_be_seen() -> None:
+    heatmap = _heatmap()
+    cells = cell_bytes(heatmap, Quantiser.of(heatmap.values))
+    pixels = framed(heatmap, cells, Frame(0, 600, 97, 107, 60, 10), [(20, 21), (599, 600)])
+    assert (pixels[0] == GAP_BYTE).nonzero()[0].tolist() == [2, *range(20, 40), 59]
+
+
+def test_gaps_and_unknown_pixels_have_textures() -> None:
+    table = colour_table(ColourMap.GREY, 3, 255)
+    for byte, least in ((GAP_BYTE, 0.2), (UNKNOWN_BYTE, 0.03)):
+        colours = coloured(np.full((40, 40), byte, np.uint8), table)
+        found, counts = np.unique(colours, return_counts=True)
+        assert len(found) == 2
+        assert counts.min() / 1600 >= least
+    assert (coloured(np.full((9, 9), 200, np.uint8), table) == table[200]).all()
+
+
+def test_bids_and_asks_differ_by_hue() -> None:
+    heatmap = _heatmap()
+    frame = Frame(0, 600, 97, 107, 6, 10)
+    asks = ask_pixels(heatmap, frame)
+    assert (frame.x(150), frame.y(104.5)) == (1.5, 2.5)
+    # The middle is 101; without a book there are only asks.
+    assert asks[:, 0].tolist() == [True] * 6 + [False] * 4
+    bids, offers = (
+        colour_table(ColourMap.TWO_HUES, 3, 255, asks=is_ask)[200] for is_ask in (False, True)
+    )
+    assert bids != offers
+
+
+def test_cells_of_which_some_prices_are_known_are_dotted() -> None:
+    heatmap = _heatmap().in_price(2)
+    frame = Frame(0, 600, 96, 106, 60, 50)
+    partly = placed(partly_known(heatmap), heatmap, frame)
+    # 104 and 105: the latter was named. 98 and 99: nothing beyond the horizon was.
+    rows = [row for row, price in enumerate(heatmap.prices) if partly_known(heatmap)[0, row]]
+    assert [heatmap.prices[row] for row in rows] == [104]
+    pixels = np.full((50, 60), 200, np.uint8)
+    pixels[:, 50:] = GAP_BYTE
+    table = colour_table(ColourMap.GREY, 3, 255)
+    changed = coloured(pixels, table, partly) != coloured(pixels, table)
+    assert changed.any()
+    assert not changed[~partly].any()
+    assert not changed[:, 50:].any()
+    assert not partly_known(_heatmap()).any()
