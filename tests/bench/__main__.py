@@ -14,6 +14,7 @@ BENCHMARKS = (
     "web_viewers",
     "archive_size",
     "archive_read",
+    "heatmap",
     "archive_random_open",
     "packed_recording",
     "replay_seek",
