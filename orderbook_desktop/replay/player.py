@@ -32,6 +32,7 @@ from orderbook_desktop.core.timeline import Gap
 from orderbook_desktop.replay.clock import ReplayClock
 from orderbook_desktop.replay.reel import Piece, Reel, Spot
 from orderbook_desktop.replay.steps import Steps
+from orderbook_desktop.replay.trade_reel import TradeReel
 from orderbook_desktop.storage.errors import DatabaseError
 from orderbook_desktop.storage.failures import driver_failures_raised
 from orderbook_desktop.storage.reading.recording import CrossedRecording
@@ -57,6 +58,9 @@ _LOOK_S: Final = 10.0
 _TRY_AGAIN_NS: Final = 5 * _NS_A_S
 # Views are woken no more often.
 _LEAST_WAKE_NS: Final = 4_000_000
+
+# What fails where a recording can't be read, besides the driver.
+_READING_FAILS: Final = (KnownError, OSError, MemoryError)
 
 _Command = Callable[[], Awaitable[None]]
 
@@ -118,7 +122,8 @@ class Player:
         self._symbol, self._file = symbol, file
         self._now_ns, self._alarm = now_ns, alarm
         self._reel = Reel(store, market)
-        self._steps = Steps(self._reel)
+        self._trades = TradeReel(store, market)
+        self._steps = Steps(self._reel, self._trades)
         self._clock = ReplayClock(0)
         self._order = ReplayOrder.RECEIVED
         self._speed = REAL_TIME
@@ -130,6 +135,7 @@ class Player:
         self._is_at_end = False
         # What a command could not do; and what could not be read behind the spot.
         self._problem = ""
+        self._trades_problem = ""
         self._is_lost = False
         self._unread: _Unread | None = None
         self._seeking_ns: int | None = None
@@ -149,6 +155,7 @@ class Player:
         """
         with driver_failures_raised():
             await self._reel.refresh()
+            await self._refresh_trades()
             timeline = self._reel.timeline
             if not timeline.covers:
                 raise NothingRecorded(self.market)
@@ -167,6 +174,7 @@ class Player:
         if self._task is not None:
             await end_tasks(self._task)
         await self._reel.close()
+        await self._trades.close()
 
     # What views see.
 
@@ -204,7 +212,9 @@ class Player:
         feed = FeedStatus(
             FeedState.REPLAY, SourceKind.MONGO, last_received_ns=received_ns, detail=detail
         )
-        return BookLook(self._book, feed, replay=status)
+        spot = self._spot
+        tape = None if spot is None else self._trades.tape_at(spot, self._order)
+        return BookLook(self._book, feed, tape=tape, replay=status)
 
     def call_on_change(self, changed: Callable[[], None] | None) -> None:
         """See `Replay`."""
@@ -319,8 +329,8 @@ class Player:
         while following is not None and at_ns >= following.first_due(self._order):
             piece, place = following, following.first
             following = self._reel.known_after(piece)
-        if piece is not spot.piece:
-            self._want()
+        # What is wanted soon goes on with the clock.
+        self._want()
         place = max(place, piece.place_at(at_ns, self._order))
         self._spot = Spot(piece, place, at_ns)
         if at_ns >= clock.limit_ns:
@@ -386,6 +396,9 @@ class Player:
             piece = following
         limit_ns = piece.last_due(self._order)
         self._limit = _Limit.EDGE if self._reel.ends_run(piece) else _Limit.STARVED
+        trades_ns = self._trades.known_until(self._order)
+        if trades_ns is not None and trades_ns < limit_ns:
+            limit_ns, self._limit = max(trades_ns, spot.at_ns), _Limit.STARVED
         end_ns = self._loop[1]
         if end_ns is not None and spot.at_ns < end_ns <= limit_ns:
             limit_ns, self._limit = end_ns, _Limit.LOOP
@@ -452,7 +465,7 @@ class Player:
             skipped=self._skipped,
             is_at_end=self._is_at_end,
             seeking_ns=self._seeking_ns,
-            problem=self._problem or ("" if crossing is None else str(crossing)),
+            problem=self._problem or str(crossing or self._trades_problem),
             file=self._file,
         )
 
@@ -473,7 +486,7 @@ class Player:
         try:
             with driver_failures_raised():
                 await command()
-        except (KnownError, OSError, MemoryError) as error:
+        except _READING_FAILS as error:
             self._failed(error)
         finally:
             self._is_busy = False
@@ -502,7 +515,7 @@ class Player:
         try:
             with driver_failures_raised():
                 return await self._read_ahead(spot)
-        except (KnownError, OSError, MemoryError) as error:
+        except _READING_FAILS as error:
             last = self._last_known(spot.piece)
             self._unread = _Unread(last.last_id, self._sentence(error), self._now_ns())
             _log.info("replay of %s: %s", self.market, self._unread.problem)
@@ -515,24 +528,51 @@ class Player:
         return piece
 
     async def _read_ahead(self, spot: Spot) -> bool:
-        piece, count, size = spot.piece, 0, 0
         speed = self._clock.speed
         wanted_ns = None if speed == UNLIMITED else spot.at_ns + _AHEAD_NS * speed // _THOUSAND
+        if await self._read_depth(spot, wanted_ns):
+            return True
+        last_ns = self._last_known(spot.piece).last_due(self._order)
+        until_ns = last_ns if wanted_ns is None else min(wanted_ns, last_ns)
+        known_ns = self._trades.known_until(self._order)
+        has_more = await self._do_with_trades(self._trades.read_on(spot, self._order, until_ns))
+        if self._trades.known_until(self._order) != known_ns:
+            self._move_limit(self._now_ns())
+            self._told_due()
+        return has_more or await self._read_behind(spot)
+
+    async def _read_depth(self, spot: Spot, wanted_ns: int | None) -> bool:
+        """Read the next piece if it is due by `wanted_ns` (None: as soon as possible)."""
+        piece, count, size = spot.piece, 0, 0
         while (following := self._reel.known_after(piece)) is not None:
             piece, count, size = following, count + 1, size + following.size
         is_enough = wanted_ns is not None and count and piece.last_due(self._order) >= wanted_ns
         if is_enough or count >= _AHEAD_AT_MOST or size >= _AHEAD_BYTES:
-            return await self._read_behind(spot)
+            return False
         unread = self._unread
         if unread is not None and unread.after_id == piece.last_id:
             if self._now_ns() - unread.at_ns < _TRY_AGAIN_NS:
                 return False
             self._unread = None
         if await self._reel.after(piece) is None:
-            return await self._read_behind(spot)
+            return False
         self._move_limit(self._now_ns())
         self._told_due()
         return True
+
+    async def _do_with_trades(self, work: Awaitable[bool | None]) -> bool:
+        """Do something with trades; where they can't be read, the book is played nevertheless."""
+        try:
+            return bool(await work)
+        except _READING_FAILS as error:
+            self._trades.give_up()
+            self._trades_problem = self._sentence(error)
+            _log.info("replay of %s: trades: %s", self.market, self._trades_problem)
+            return False
+
+    async def _refresh_trades(self) -> None:
+        self._trades_problem = ""
+        await self._do_with_trades(self._trades.refresh())
 
     async def _read_behind(self, spot: Spot) -> bool:
         """Read the piece before the spot's, for a step back."""
@@ -559,7 +599,9 @@ class Player:
         try:
             with driver_failures_raised():
                 changed = await self._reel.refresh()
-        except (KnownError, OSError, MemoryError) as error:
+                await self._refresh_trades()
+                await self._do_with_trades(self._trades.look_on())
+        except _READING_FAILS as error:
             _log.info("replay of %s: %s", self.market, self._sentence(error))
             return
         if changed:
@@ -568,8 +610,11 @@ class Player:
 
     # What commands do.
 
-    def _take(self, spot: Spot) -> None:
-        """Be at a spot."""
+    async def _arrive(self, spot: Spot) -> None:
+        """Be at a spot, with the trades before it."""
+        if spot is self._spot:
+            return
+        await self._do_with_trades(self._trades.go_to(spot, self._order))
         self._spot = spot
         self._problem, self._is_lost, self._is_at_end = "", False, False
         self._unread = None
@@ -589,28 +634,28 @@ class Player:
         spot = await self._reel.locate(at_ns, self._order)
         if spot is None:
             raise NothingRecorded(self.market)
-        self._take(spot)
+        await self._arrive(spot)
 
     async def _go_to_id(self, update_id: int) -> None:
         found = await self._reel.with_id(update_id)
         if found is None:
             raise UnknownId(self.market, update_id)
         piece, place = found
-        self._take(Spot(piece, place, piece.due_at(place, self._order)))
+        await self._arrive(Spot(piece, place, piece.due_at(place, self._order)))
 
     async def _go_to_end(self) -> None:
         await self._reel.refresh()
         if not self._reel.runs:
             raise NothingRecorded(self.market)
         piece = await self._reel.last_of(self._reel.runs[-1])
-        self._take(Spot(piece, piece.last, piece.last_due(self._order)))
+        await self._arrive(Spot(piece, piece.last, piece.last_due(self._order)))
 
     async def _go_on(self) -> None:
         """Go to the book behind the gap."""
         spot = self._spot
         if spot is not None and spot.in_gap:
             is_playing = self._clock.is_playing
-            self._take(await self._steps.out_of_gap(spot, self._order, back=False))
+            await self._arrive(await self._steps.out_of_gap(spot, self._order, back=False))
             if is_playing and not self._spot_in_gap:
                 self._clock.play(self._now_ns())
 
@@ -625,22 +670,22 @@ class Player:
             return
         if spot.in_gap:
             found = await self._reel.locate(spot.at_ns, order)
-            self._take(spot if found is None else found)
+            await self._arrive(spot if found is None else found)
         else:
-            self._take(Spot(spot.piece, spot.place, spot.piece.due_at(spot.place, order)))
+            await self._arrive(Spot(spot.piece, spot.place, spot.piece.due_at(spot.place, order)))
 
     async def _take_step(self, step: Step, *, back: bool) -> None:
         spot = self._spot
         if spot is None:
             return
-        take = {Step.EVENT: self._steps.event, Step.SECOND: self._steps.second}.get(step)
-        if take is not None:
-            self._take(await take(spot, self._order, back=back))
+        steps = self._steps
+        take = {Step.EVENT: steps.event, Step.TRADE: steps.trade, Step.SECOND: steps.second}[step]
+        await self._arrive(await take(spot, self._order, back=back))
 
     async def _jump_to(self, target: Target, *, back: bool) -> None:
         spot = self._spot
         if spot is not None and target is Target.GAP:
-            self._take(await self._steps.gap(spot, self._order, back=back))
+            await self._arrive(await self._steps.gap(spot, self._order, back=back))
 
 
 def _gap_text(gap: Gap) -> str:

@@ -189,7 +189,8 @@ class Piece(Struct, frozen=True, eq=False, dict=True):
 class Spot(Struct, frozen=True, eq=False):
     """A place in a piece, or the gap beside it: before its run or behind it.
 
-    `at_ns` is the time of the clock there.
+    `at_ns` is the time of the clock there. `trade_id` is the last trade that is due, where that
+    does not follow from the time, as the clock stands at a trade; else None.
     """
 
     piece: Piece
@@ -197,6 +198,7 @@ class Spot(Struct, frozen=True, eq=False):
     at_ns: int
     in_gap: bool = False
     is_before: bool = True
+    trade_id: int | None = None
 
 
 class Reel:

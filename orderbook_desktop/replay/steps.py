@@ -8,19 +8,21 @@ from msgspec.structs import replace
 
 from orderbook_desktop.core.replay_status import GapStop, ReplayOrder
 from orderbook_desktop.replay.reel import Piece, Reel, Run, Spot
+from orderbook_desktop.replay.trade_reel import TradePlace, TradeReel
 
 _NS_A_S: Final = 1_000_000_000
 
 
 class Steps:
-    """Finds the spots that a step or a jump leads to, in a `reel`. No step goes over a gap.
+    """Finds the spots that a step or a jump leads to, in a reel and its trades.
 
-    A method returns the spot itself where there is nothing in that direction. It raises what
-    reading a recording raises.
+    No step goes over a gap. A method returns the spot itself where there is nothing in that
+    direction. It raises what reading a recording raises.
     """
 
-    def __init__(self, reel: Reel) -> None:
+    def __init__(self, reel: Reel, trades: TradeReel) -> None:
         self._reel = reel
+        self._trades = trades
 
     def gap_stop(self, spot: Spot) -> GapStop | None:
         """Return the gap in which a spot is."""
@@ -48,12 +50,40 @@ class Steps:
         """Go one second on, or back; to the gap's edge where one is nearer."""
         if spot.in_gap:
             return await self.out_of_gap(spot, order, back=back)
-        at_ns = spot.at_ns + (-_NS_A_S if back else _NS_A_S)
-        run, found = self._reel.run_of(spot.piece), await self._reel.locate(at_ns, order)
-        if run is None or found is None:
+        found = await self._reel.locate(spot.at_ns + (-_NS_A_S if back else _NS_A_S), order)
+        return spot if found is None else await self._within_run(spot, found, order, back=back)
+
+    async def trade(self, spot: Spot, order: ReplayOrder, *, back: bool) -> Spot:
+        """Go one trade on, or back to the one before; to the gap's edge where one is nearer."""
+        if spot.in_gap:
+            return await self.out_of_gap(spot, order, back=back)
+        trades = self._trades
+        place = await (trades.latest(spot, order, 1) if back else trades.following(spot, order))
+        if place is None:
             return spot
-        found_run = self._reel.run_of(found.piece)
-        if found_run == run and not found.in_gap:
+        found = await self.at_trade(place, order)
+        return spot if found is None else await self._within_run(spot, found, order, back=back)
+
+    async def at_trade(self, trade: TradePlace, order: ReplayOrder) -> Spot | None:
+        """Return where a trade is due, right before the events that are due at the same time."""
+        found: Spot | None = None
+        received_ns, repaired_ns = trade.received_due(order), trade.repaired_ns(order)
+        if received_ns is not None:
+            before = await self._reel.locate(received_ns - 1, order)
+            found = None if before is None else replace(before, at_ns=received_ns)
+        if repaired_ns is not None:
+            before = await self._reel.locate(repaired_ns - 1, ReplayOrder.EXCHANGE)
+            if before is not None and not before.in_gap:
+                following = await self.event(before, order, back=False)
+                before = replace(before, at_ns=following.at_ns)
+            if before is not None and (found is None or before.at_ns > found.at_ns):
+                found = before
+        return None if found is None else replace(found, trade_id=trade.trade_id)
+
+    async def _within_run(self, spot: Spot, found: Spot, order: ReplayOrder, *, back: bool) -> Spot:
+        """Return `found`, or the edge of the run of `spot` that is nearer, or the gap behind it."""
+        run = self._reel.run_of(spot.piece)
+        if run is None or (not found.in_gap and self._reel.run_of(found.piece) == run):
             return found
         if not back:
             last = await self._reel.last_of(run)

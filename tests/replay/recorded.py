@@ -14,6 +14,7 @@ from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot
 from orderbook_desktop.core.replay_status import ReplayOrder
 from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.core.trades import Trade
 from orderbook_desktop.replay.player import Player
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.database_store import store_of
@@ -100,7 +101,7 @@ class Recorded:
         return rng.randint(dues[0][0] - 10**9, dues[-1][-1] + 10**9)
 
 
-def due_of(event: DepthDiff, order: ReplayOrder) -> int:
+def due_of(event: DepthDiff | Trade, order: ReplayOrder) -> int:
     """When an event is due, whatever comes before it."""
     event_ns, received_ns = event.event_ms * 1_000_000, event.received_ns
     is_wrong = not received_ns or abs(received_ns - event_ns) > _MINUTE_NS
@@ -182,3 +183,9 @@ async def playing(
         yield player, clock
     finally:
         await player.close()
+
+
+async def ordered(player: Player, order: ReplayOrder) -> None:
+    """Play in an order."""
+    player.set_order(order)
+    await player.idle()

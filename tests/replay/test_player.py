@@ -18,6 +18,7 @@ from tests.replay.recorded import (
     Sight,
     levels_in,
     levels_of,
+    ordered,
     playing,
     record,
 )
@@ -41,11 +42,6 @@ def shows(player: Player, recorded: Recorded, sight: Sight) -> None:
         assert look.replay.update_id == look.book.last_update_id == sight.update_id
     assert levels_in(look.book) == recorded.levels(sight)
     assert look.replay.problem == ""
-
-
-async def ordered(player: Player, order: ReplayOrder) -> None:
-    player.set_order(order)
-    await player.idle()
 
 
 @_ORDERS
