@@ -542,6 +542,13 @@ def replay(
             help="Play N times as fast as it was (0.01 to 10000), or max: as fast as it goes.",
         ),
     ] = "1",
+    order: Annotated[
+        str,
+        typer.Option(
+            metavar="received|exchange",
+            help="Play in the order of receipt, or in that of the exchange's times.",
+        ),
+    ] = "received",
     port: Annotated[
         int, typer.Option(min=0, max=65535, metavar="N", help="Port; 0: any free port.")
     ] = 8900,
@@ -576,7 +583,7 @@ def replay(
     ] = False,
 ) -> None:
     """Serve a recording with Binance's interface, so that other programs run against that time."""
-    from orderbook_desktop.app.commands.replay import Served, run_replay, speed_of  # noqa: PLC0415
+    from orderbook_desktop.app.commands.replay import Served, order_of, run_replay, speed_of  # noqa: PLC0415
     from orderbook_desktop.replay.served import Play  # noqa: PLC0415
 
     if symbol is None and file is None:
@@ -586,6 +593,7 @@ def replay(
         from_ms=from_ms,
         to_ms=to_ms,
         speed=speed_of(speed),
+        order=order_of(order),
         waits=not at_once,
         delay_s=delay,
         skips_gaps=skip_gaps,

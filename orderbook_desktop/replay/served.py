@@ -50,6 +50,7 @@ _CLIENTS_BACK_WITHIN_S: Final = 10.0
 # A client that reads slowly slows the replay down, and is not cut off.
 _BACKLOG: Final = 2**18
 _NS_A_MS: Final = 1_000_000
+_SOON_MS: Final = 60_000
 
 
 class Play(Struct, frozen=True, kw_only=True):
@@ -137,6 +138,7 @@ class RecordedSource:
         # As fast as it goes, a gap takes no time either.
         self._skips_gaps = play.skips_gaps or play.speed == inf
         self._reached_ns = 0
+        self._span_ms = 0, 0
         self.counts = Played()
 
     @property
@@ -150,6 +152,14 @@ class RecordedSource:
         return self.counts.events + self.counts.trades
 
     @property
+    def progress(self) -> float | None:
+        """How much of the time was played (0 to 1); None where no book is recorded."""
+        from_ms, to_ms = self._span_ms
+        if to_ms <= from_ms:
+            return None
+        return min(1.0, max(0.0, (self.reached_ms - from_ms) / (to_ms - from_ms)))
+
+    @property
     def reached_ms(self) -> int:
         """The due time (ms) of the last event that was played; 0 before the first one."""
         return self._reached_ns // _NS_A_MS
@@ -161,7 +171,10 @@ class RecordedSource:
     async def open(self) -> None:
         """Read the first part. Raises `NothingToPlay`, and what reading a recording raises."""
         play = self._play
-        self._gaps = (await Recording(self._store, self._market).timeline()).gaps
+        timeline = await Recording(self._store, self._market).timeline()
+        self._gaps = timeline.gaps
+        part_of_it = timeline.between(play.from_ms, play.to_ms)
+        self._span_ms = part_of_it.from_ms, part_of_it.to_ms
         parts = replayed(self._store, self._market, play.from_ms, play.to_ms, play.order)
         self._parts = one_ahead(_prepared(parts, self._market))
         self._first = await anext(self._parts, None)
@@ -170,7 +183,9 @@ class RecordedSource:
         part = self._first.part
         self._listings[self._market] = _listing_of(part, self._market)
         if part.depth is not None:
-            self._stand_at(part.depth.slice.chunk, part.depth.slice.begin - 1)
+            self._is_in_gap = not _begins_soon(part.depth, part)
+            if self._skips_gaps or not self._is_in_gap:
+                self._stand_at(part.depth.slice.chunk, part.depth.slice.begin - 1)
 
     async def run(self, publish: Publish) -> None:
         """Play. Raises what reading a recording raises."""
@@ -230,7 +245,9 @@ class RecordedSource:
                     await self._end_gap(part.depth, due_ns)
                 await self._pace.wait_for(due_ns, self._give_way)
                 self._stand_at(part.depth.slice.chunk, book)
-            elif not (self._is_in_gap and self._skips_gaps):
+            else:
+                if self._is_in_gap and self._skips_gaps:
+                    self._pace.skip_to(due_ns)
                 await self._pace.wait_for(due_ns, self._give_way)
             if event.is_diff:
                 self.counts.events += 1
@@ -342,6 +359,16 @@ def _text_book(chunk: DecodedChunk, index: int) -> LocalBook:
         text_levels(image.asks, image.scale),
         None if image.horizon is None else image.horizon.texts(DEFAULT_EXPONENT),
     )
+
+
+def _begins_soon(depth: DepthPiece, part: ReplayPart) -> bool:
+    """Whether the book of `depth` counts as known from the beginning of `part`, the first one.
+
+    A recorder receives trades before its first book; a client may ask for the book before it
+    subscribes.
+    """
+    first_ms = int(part.due_ns[0]) // _NS_A_MS if len(part) else depth.begins_ms
+    return depth.begins_ms - first_ms <= _SOON_MS
 
 
 def _listing_of(part: ReplayPart, market: str) -> Listing:

@@ -67,7 +67,7 @@ def _trades(events: list[DepthDiff], first_id: int = 1) -> list[Trade]:
     return made
 
 
-def _event_of(trade: Trade) -> bytes:
+def sent_text(trade: Trade) -> bytes:
     """What is sent for a trade: its text, or for a repaired one that of an event at its time."""
     if not trade.is_repaired:
         return trade.payload
@@ -109,7 +109,7 @@ async def test_payloads_are_sent_byte_for_byte(database: Database) -> None:
         [frame for frame in frames if frame.startswith(name.partition(b",")[0])] for name in names
     )
     assert depth == [names[0] % event.payload for event in shelved.events]
-    assert traded == [names[1] % _event_of(trade) for trade in trades]
+    assert traded == [names[1] % sent_text(trade) for trade in trades]
     # A repaired trade comes right before the first event that is not earlier.
     texts = [json.loads(frame)["data"] for frame in frames]
     at = next(number for number, text in enumerate(texts) if text.get("a") == 3)
@@ -255,6 +255,29 @@ async def test_amid_a_gap_no_book_is_served(database: Database) -> None:
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
+
+
+async def test_trades_of_long_before_the_first_book_are_played_without_one(
+    database: Database,
+) -> None:
+    shelved = await _put(database, Tape(), 5, GapCause.USER)
+    begin = shelved.events[0].event_ms - 3_600_000
+    trades = [
+        received(number, (begin + number) * 1_000_000, T=begin + number) for number in range(1, 9)
+    ]
+    await recorded(database, trades)
+    play = Play(speed=1_000.0, delay_s=0)
+    async with asyncio.timeout(60), _served(database, play, stays=True) as exchange:
+        async with streams(exchange, "/ws/btcusdt@aggTrade") as websocket:
+            texts = [await next_json(websocket) for _ in trades]
+        assert [text["a"] for text in texts] == list(range(1, 9))
+        state = await get_json(exchange, "/control/state")
+        assert state["updateIds"] == {}
+    # As fast as it goes nothing waits for the book's time.
+    async with asyncio.timeout(60), _served(database) as exchange:
+        assert (await get_json(exchange, _DEPTH))["lastUpdateId"] == shelved.base.last_update_id
+        async with streams(exchange, _BOTH) as websocket:
+            assert len(await _frames(websocket)) == 13
 
 
 @pytest.mark.allows_log("WARNING .*is damaged")

@@ -10,12 +10,14 @@ from typing import Final
 import typer
 from msgspec import Struct
 
+from orderbook_desktop.app.commands.long_work import WorkProgress
 from orderbook_desktop.app.commands.packed import recording_place
 from orderbook_desktop.app.commands.times import check_span
 from orderbook_desktop.app.process.stopping import stop_on_signals
 from orderbook_desktop.app.settings import BadSetting, Settings, symbol_and_market
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.number_format import counted
+from orderbook_desktop.core.replay_status import ReplayOrder
 from orderbook_desktop.core.time_text import time_text
 from orderbook_desktop.core.timeline import Gap
 from orderbook_desktop.exchange.local import LocalExchange
@@ -28,6 +30,7 @@ from orderbook_desktop.system.tasks import Workers, ending
 _FASTEST: Final = 10_000.0
 _SLOWEST: Final = 0.01
 _UNLIMITED: Final = "max"
+_SHOWN_EVERY_S: Final = 0.5
 
 
 class Served(Struct, frozen=True, kw_only=True):
@@ -56,6 +59,15 @@ def speed_of(typed: str) -> float:
         accepted = f"{_SLOWEST:g} to {_FASTEST:.0f} times the pace of the recording, or max"
         raise BadSetting("--speed", typed, accepted)
     return speed
+
+
+def order_of(typed: str) -> ReplayOrder:
+    """Return the order that `typed` names. Raises `BadSetting`."""
+    try:
+        return ReplayOrder(typed.strip().lower())
+    except ValueError as error:
+        accepted = " or ".join(order.value for order in ReplayOrder)
+        raise BadSetting("--order", typed, accepted) from error
 
 
 def run_replay(settings: Settings, served: Served) -> int:
@@ -90,7 +102,7 @@ async def _serve(settings: Settings, served: Served, names: tuple[str, str] | No
             _announce(exchange, symbol, served.play)
             await _tell_gaps_of_trades(store, market, served.play)
             try:
-                await exchange.finished()
+                await _finished(exchange, source, symbol)
             except KnownError:
                 _remark(f"{symbol} was played {_reached(source)}.")
                 raise
@@ -98,6 +110,17 @@ async def _serve(settings: Settings, served: Served, names: tuple[str, str] | No
             if served.stays:
                 typer.echo("The last book stays. Ctrl-C stops it.")
                 await asyncio.get_running_loop().create_future()
+
+
+async def _finished(exchange: LocalExchange, source: RecordedSource, symbol: str) -> None:
+    """Wait for the end of the play, and show on a terminal how far it is."""
+    finished = asyncio.create_task(exchange.finished())
+    async with ending(finished):
+        with WorkProgress(f"Playing {symbol}") as progress:
+            while not finished.done():
+                await asyncio.wait({finished}, timeout=_SHOWN_EVERY_S)
+                progress.show(source.progress)
+        finished.result()
 
 
 def _announce(exchange: LocalExchange, symbol: str, play: Play) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import re
@@ -19,11 +20,17 @@ from websockets.sync.client import connect
 import orderbook_desktop as od
 from orderbook_desktop.app.python_api import RecordingReader
 from orderbook_desktop.core.checkpoint import BookImage
+from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.exchange.local.synthetic import write_capture
 from orderbook_desktop.replay.events import PlayedEvent
+from orderbook_desktop.storage.store.database import Database
 from tests.app.command import run_command
 from tests.core.reference_book import Pairs, pairs_of
-from tests.storage.recording_fixtures import ServerThread
+from tests.replay.test_served import sent_text
+from tests.storage.made_trades import asked, received
+from tests.storage.recording_fixtures import ServerThread, Tape
+from tests.storage.shelf import Shelf
+from tests.storage.trade_shelf import recorded as recorded_trades
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +85,7 @@ def _events(reader: RecordingReader) -> tuple[list[PlayedEvent], list[bytes]]:
 def test_a_recording_of_a_replay_equals_the_recording(
     server: ServerThread, packed: Path, tmp_path: Path
 ) -> None:
-    given = ("--file", str(packed), "--port", "0", "--speed", "20", "--delay", "2")
+    given = ("--file", str(packed), "--port", "0", "--speed", "20", "--delay", "3")
     with _started(tmp_path, "replay", *given) as replay:
         addresses = _addresses(replay)
         to = ("--db-name", "of_a_replay")
@@ -100,19 +107,71 @@ def test_a_recording_of_a_replay_equals_the_recording(
         (depth, trades), (depth_again, trades_again) = _events(original), _events(recorded)
         assert trades_again == trades
         # Events of before the recorder's first book belong to no book.
-        assert len(depth_again) > len(depth) / 2
+        assert len(depth_again) > 60
         later = depth[-len(depth_again) :]
         assert [event.payload for event in depth_again] == [event.payload for event in later]
         for number in random.Random(3).sample(range(len(later)), 60):
             assert _levels(depth_again[number].book()) == _levels(later[number].book())
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="ended by a signal")
+async def test_a_gap_of_a_recording_is_a_gap_of_the_recording_of_its_replay(
+    server: ServerThread, database: Database, tmp_path: Path
+) -> None:
+    tape = Tape()
+    first = await Shelf(database).put(tape, 40, GapCause.DISCONNECT)
+    tape.now_ms += 3_600_000
+    tape.diffs(5)
+    second = await Shelf(database).put(tape, 40)
+    traded_ms = [*range(first.events[0].event_ms, first.events[-1].event_ms, 500)]
+    traded_ms += [second.events[0].event_ms - 60_000, second.events[9].event_ms]
+    trades = [
+        received(number, time * 1_000_000, T=time) if number % 3 else asked(number, T=time)
+        for number, time in enumerate(traded_ms, 1)
+    ]
+    await recorded_trades(database, trades)
+    given = ("BTC/USDT", "--db-name", database.name, "--port", "0")
+    pace = ("--speed", "20", "--skip-gaps", "--delay", "3")
+    to = ("--db-name", f"{database.name}_again")
+
+    def play() -> tuple[str, str]:
+        with _started(server.folder, "replay", *given, *pace) as replay:
+            addresses = _addresses(replay)
+            with _started(server.folder, "record", "BTC/USDT", *to, **addresses) as record:
+                output, _ = replay.communicate(timeout=120)
+                record.send_signal(signal.SIGTERM)
+                return output, record.communicate(timeout=120)[0]
+
+    output, told = await asyncio.to_thread(play)
+    (gap_line,) = [line for line in output.splitlines() if "gap from" in line]
+    assert gap_line.startswith("orderbook-desktop: gap from ")
+    assert gap_line.endswith("; connected programs were disconnected")
+    assert output.endswith(f": 80 events, {len(trades)} trades, 1 gap.\n")
+    with od.open_recording("BTC/USDT", dsn=server.dsn, db_name=to[1]) as again:
+        (gap,) = again.gaps
+        assert gap.first_missing == first.last_id + 1, told
+        assert gap.last_missing < second.events[-1].final_id
+        depth, texts = _events(again)
+        segments = again.segments
+    assert texts == [sent_text(trade) for trade in trades]
+    payloads = [event.payload for event in depth]
+    known = [[event.payload for event in one.events] for one in (first, second)]
+    for one, segment, sent in zip((first, second), segments, known, strict=True):
+        found = [text for text in payloads if text in sent]
+        assert found == sent[-len(found) :]
+        assert segment.event_count == len(found) > 0
+        book = next(event.book() for event in depth if event.payload == sent[-1])
+        assert _levels(book) == _levels(one.book_after(39))
+
+
 def test_a_part_is_played_as_fast_as_it_goes_to_its_end(packed: Path, tmp_path: Path) -> None:
     with od.open_recording(file=packed) as reader:
         begin = reader.segments[0].first_event_ms + 5_000
-        depth = [one for one in reader.play(begin, begin + 10_000) if not one.is_trade]
+        played = reader.play(begin, begin + 10_000, order="exchange")
+        depth = [one for one in played if not one.is_trade]
     span = ("--from", str(begin), "--to", str(begin + 10_000))
-    given = ("BTC/USDT", "--file", str(packed), "--port", "0", "--speed", "max", *span)
+    order = ("--speed", "max", "--order", "exchange")
+    given = ("BTC/USDT", "--file", str(packed), "--port", "0", *order, *span)
     with _started(tmp_path, "replay", *given) as replay:
         address = _addresses(replay)["ORDERBOOK_WS_URL"]
         with connect(f"{address}/ws/btcusdt@depth@100ms", max_size=None) as websocket:
@@ -162,6 +221,7 @@ _OUTSIDE = ("--from", "2001-01-01", "--to", "2001-01-02")
         (["--from", "2024-01-02", "--to", "2024-01-01"], "--to is '.*', but must be a time after"),
         (["--speed", "0"], "--speed is '0', but must be 0.01 to 10000 times .*, or max"),
         (["--speed", "quick"], "--speed is 'quick', but must be 0.01 to 10000 times"),
+        (["--order", "none"], "--order is 'none', but must be received or exchange"),
         (["B TC"], "SYMBOL is 'B TC', but must be a spot symbol"),
         (["--host", "192.0.2.77"], "cannot listen on 192.0.2.77"),
     ],
