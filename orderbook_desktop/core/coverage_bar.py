@@ -94,29 +94,37 @@ class Found(NamedTuple):
     bookmark_count: int
 
     def lines(self, zone: tzinfo | None = None) -> list[str]:
-        """Return it in sentences, with times in `zone` (default: local)."""
-        told = [
-            f"Gap of {_extent(gap.from_ms, gap.to_ms, zone)}: {gap.account}." for gap in self.gaps
-        ]
+        """Return it in lines, with times in `zone` (default: local)."""
+        told: list[str] = []
+        for gap in self.gaps:
+            told += _of_gap("Gap", gap, zone)
         told += _more(self.gap_count - len(self.gaps), "gap")
-        told += [
-            f"Gap of trades of {_extent(gap.from_ms, gap.to_ms, zone)}: {gap.account}."
-            for gap in self.trade_gaps
-        ]
+        for trade_gap in self.trade_gaps:
+            told += _of_gap("Gap of trades", trade_gap, zone)
         told += _more(self.trade_gap_count - len(self.trade_gaps), "trade gap")
-        told += [
-            f"Quiet for {_extent(quiet.from_ms, quiet.to_ms, zone)}: nothing happened."
-            for quiet in self.quiet
-        ]
+        for quiet in self.quiet:
+            length = duration_text(quiet.to_ms - quiet.from_ms)
+            told.append(f"Quiet for {length}: nothing happened.")
+            told += _edges(quiet, zone)
         for bookmark in self.bookmarks:
             note = f": {bookmark.note}" if bookmark.note else ""
             told.append(f"Bookmark, {moment_text(bookmark.event_ms, zone)}{note}")
         return told + _more(self.bookmark_count - len(self.bookmarks), "bookmark")
 
 
-def _extent(from_ms: int, to_ms: int, zone: tzinfo | None) -> str:
-    length = duration_text(to_ms - from_ms)
-    return f"{length} ({moment_text(from_ms, zone)} to {moment_text(to_ms, zone)})"
+def _of_gap(what: str, gap: Gap | TradeGap, zone: tzinfo | None) -> list[str]:
+    """Return length, cause, edges and what is missing of a gap."""
+    missing = gap.account.removeprefix(f"{gap.sentence}; ")
+    length = duration_text(gap.to_ms - gap.from_ms)
+    first = f"{what} of {length}: {gap.sentence}."
+    return [first, *_edges(gap, zone), f"{missing[0].upper()}{missing[1:]}."]
+
+
+def _edges(stretch: Gap | TradeGap | Quiet, zone: tzinfo | None) -> list[str]:
+    return [
+        f"From {moment_text(stretch.from_ms, zone)}",
+        f"to {moment_text(stretch.to_ms, zone)}.",
+    ]
 
 
 def _more(count: int, what: str) -> list[str]:

@@ -141,18 +141,17 @@ def test_what_is_found_is_told_in_sentences() -> None:
     marked = [bookmark(990, "the sweep"), bookmark(1_005)]
     found = CoverageMap(coverage, marked).found(span(980, 1_001), 5 * NS_PER_MS)
     assert found.lines(UTC) == [
-        (
-            "Gap of 0:00:02.500 (8 Aug 2024 06:53:21.000 UTC to 8 Aug 2024 06:53:23.500 UTC): "
-            f"{gap(1_000, 3_500).account}."
-        ),
-        (
-            "Gap of trades of 0:00:02.700 (8 Aug 2024 06:53:20.900 UTC to 8 Aug 2024 06:53:23.600 "
-            f"UTC): {trade_gap(900, 3_600).account}."
-        ),
-        (
-            "Quiet for 0:00:00.050 (8 Aug 2024 06:53:20.950 UTC to 8 Aug 2024 06:53:21.000 UTC): "
-            "nothing happened."
-        ),
+        "Gap of 0:00:02.500: recording was stopped.",
+        "From 8 Aug 2024 06:53:21.000 UTC",
+        "to 8 Aug 2024 06:53:23.500 UTC.",
+        "The book is not known at update ids 8 to 9.",
+        "Gap of trades of 0:00:02.700: recording was stopped.",
+        "From 8 Aug 2024 06:53:20.900 UTC",
+        "to 8 Aug 2024 06:53:23.600 UTC.",
+        "2 trades are missing, 2 to 3.",
+        "Quiet for 0:00:00.050: nothing happened.",
+        "From 8 Aug 2024 06:53:20.950 UTC",
+        "to 8 Aug 2024 06:53:21.000 UTC.",
         "Bookmark, 8 Aug 2024 06:53:20.990 UTC: the sweep",
         "Bookmark, 8 Aug 2024 06:53:21.005 UTC",
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from datetime import tzinfo
 from typing import Final
@@ -40,6 +41,7 @@ _NOTCH: Final = 120
 _FOLLOWED_TO: Final = 0.97
 _FOLLOWED_FROM: Final = 0.05
 _NEAR: Final = 5
+_TIP_COLUMNS: Final = 80
 _NS: Final = 1_000_000_000
 _MOST_SECONDS: Final = 2**31 - 1
 
@@ -176,7 +178,8 @@ class CoverageBar(QAbstractSlider):
         if not lines:
             is_covered = bool(self._map.columns(column, 1).covered[0])
             lines = ["Recorded." if is_covered else "Nothing was recorded here."]
-        return "\n".join([moment_text((first + after) // 2 // NS_PER_MS, self._zone), *lines])
+        moment = moment_text((first + after) // 2 // NS_PER_MS, self._zone)
+        return "\n".join([moment, *(textwrap.fill(line, _TIP_COLUMNS) for line in lines)])
 
     def sizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
         """Return a height with room for all rows."""

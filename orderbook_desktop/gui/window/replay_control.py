@@ -153,12 +153,14 @@ class ReplayControl(QObject):
 
     Signals:
         commanded(): a command was given; look at the replay at once.
+        marked(): the person wants a bookmark of the book on screen.
         time_wanted(): the person wants to type a time.
         bookmarks_wanted(): the person wants to see the bookmarks.
         large_wanted(): the person wants to choose which trades are large.
     """
 
     commanded = Signal()
+    marked = Signal()
     time_wanted = Signal()
     bookmarks_wanted = Signal()
     large_wanted = Signal()
@@ -295,6 +297,7 @@ class ReplayControl(QObject):
     def add_bookmark(self) -> None:
         """Mark the book on screen."""
         self._command(lambda replay: replay.add_bookmark())
+        self.marked.emit()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 (Qt's name)
         """Leave a key to the focused widget where that has a use for it.

@@ -15,6 +15,7 @@ from PySide6.QtWidgets import (
     QLabel,
     QMenu,
     QPushButton,
+    QSizePolicy,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -36,7 +37,7 @@ from orderbook_desktop.gui.window.status_line import fields_that_fit
 from orderbook_desktop.gui.window.transport_glyphs import Glyph, GlyphButton
 
 _LOOK_MS: Final = 250
-_SKIPPED_MS: Final = 6_000
+_BRIEF_MS: Final = 6_000
 _SPACING: Final = 6
 _WIDEST_SPEED: Final = speed_text(88_888_000)
 _PLAY: Final = "Play"
@@ -91,8 +92,9 @@ class TransportBar(QWidget):
         self.skip_gaps = self._switch("Skip gaps", control_of.SKIP_GAPS, control.skip_gaps)
         self.loop_button = self._tool("Loop", control_of.LOOP, control.mark_loop)
         self._parts = self._ranked()
-        self._skip_told = QTimer(self, interval=_SKIPPED_MS, singleShot=True)
-        self._skip_told.timeout.connect(self._show_message)
+        self._brief = ""
+        self._brief_end = QTimer(self, interval=_BRIEF_MS, singleShot=True)
+        self._brief_end.timeout.connect(self._end_brief)
         self._timer = QTimer(self, interval=_LOOK_MS)
         self._timer.timeout.connect(self.look)
         self._lay_out()
@@ -125,7 +127,8 @@ class TransportBar(QWidget):
             self._show_state(status)
         if status.skipped is not self._skipped:
             self._skipped = status.skipped
-            self._skip_told.start()
+            if status.skipped is not None:
+                self._say_briefly(f"Skipped a {_gap_text(status.skipped)}")
         self._show_message()
         self._announce(status)
 
@@ -155,7 +158,7 @@ class TransportBar(QWidget):
     def stop(self) -> None:
         """Stop looking at the replay."""
         self._timer.stop()
-        self._skip_told.stop()
+        self._brief_end.stop()
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
         """Return a small width: parts disappear rather than limit the window."""
@@ -206,16 +209,20 @@ class TransportBar(QWidget):
         for part in self._parts:
             if part is self.skip_quiet:
                 row.addStretch(1)
+            # All have the height of the highest.
+            part.setSizePolicy(part.sizePolicy().horizontalPolicy(), QSizePolicy.Policy.Expanding)
             row.addWidget(part)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 2)
         column.setSpacing(1)
         column.addLayout(row)
         column.addWidget(self.bar)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
 
     def _connect(self) -> None:
         control = self._control
         control.commanded.connect(self.look)
+        control.marked.connect(self._say_marked)
         self.bar.sought.connect(control.seek)
         self.bar.bookmark_sought.connect(self._seek_bookmark)
         self.moment_field.typed.connect(self._seek_typed)
@@ -263,18 +270,33 @@ class TransportBar(QWidget):
     def _messages(self, status: ReplayStatus, replay: Replay) -> Iterator[str]:
         yield self._typed_problem
         yield status.problem
+        yield self._brief
         if status.gap is not None:
             where = "Before" if status.gap.is_before else "After"
             yield f"{where} a {_gap_text(status.gap.gap)}"
-        yield replay.bookmarks_problem
-        if status.skipped is not None and self._skip_told.isActive():
-            yield f"Skipped a {_gap_text(status.skipped)}"
         if status.reached is not None and self.reached_label.isHidden():
             yield f"Reaches {_rounded_speed(status.reached)}"
         if status.is_at_end and replay.coverage.is_growing:
             yield "The newest moment; the recording goes on."
         elif status.is_at_end:
             yield "The recording ends here."
+
+    def _say_briefly(self, sentence: str) -> None:
+        """Say a sentence for some seconds."""
+        self._brief = sentence
+        self._brief_end.start()
+        self._show_message()
+
+    def _end_brief(self) -> None:
+        self._brief = ""
+        self._show_message()
+
+    def _say_marked(self) -> None:
+        """Say that the moment on screen is marked now, or why it can't be."""
+        replay, status = self._control.replay, self._status
+        if replay is not None and status is not None:
+            moment = moment_text(status.at_ns // NS_PER_MS, self._zone)
+            self._say_briefly(replay.bookmarks_problem or f"Bookmark at {moment}")
 
     def _announce(self, status: ReplayStatus) -> None:
         """Have assistive technology read where the clock has come to rest."""

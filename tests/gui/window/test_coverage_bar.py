@@ -225,13 +225,17 @@ def test_a_recording_that_grows_stays_whole_and_a_part_stays(bar: CoverageBar) -
 def test_the_tip_says_when_and_why(bar: CoverageBar) -> None:
     assert bar.tip_at(MARGIN + 100) == "8 Aug 2024 06:55:00.000 UTC\nRecorded."
     tip = bar.tip_at(MARGIN + 230)
-    assert "Gap of 0:01:00.000 (8 Aug 2024 06:56:40.000 UTC to" in tip
+    assert "Gap of 0:01:00.000: " in tip
+    assert "From 8 Aug 2024 06:56:40.000 UTC" in tip
     assert GapCause.SILENCE.sentence in tip
     assert "update ids 6 to 10" in tip
     assert "Gap of 0:00:00.003" in bar.tip_at(MARGIN + 500)
     assert "Quiet for 0:01:40.000" in bar.tip_at(MARGIN + 350)
     assert "3 trades are missing, 6 to 8" in bar.tip_at(MARGIN + 720)
     assert bar.tip_at(MARGIN + 604).endswith("UTC: the sweep")
+    long = replace(_MARK, note="word " * 100)
+    bar.show_replay(status(0), _COVERAGE, [long])
+    assert max(map(len, bar.tip_at(MARGIN + 600).splitlines())) <= 80
 
 
 def test_without_a_recording_it_is_empty(host: QWidget) -> None:

@@ -196,17 +196,25 @@ def test_the_sentence_that_matters_most_is_told(bar: TransportBar, replay: FakeR
     replay.coverage = Coverage(_TIMELINE, is_growing=True)
     bar.look()
     assert bar.message == "The newest moment; the recording goes on."
-    change(bar, replay, skipped=_GAP)
-    assert bar.message.startswith("Skipped a gap of 70:00:00.000: ")
-    replay.bookmarks_problem = "The file can't be written."
-    bar.look()
-    assert bar.message == "The file can't be written."
     change(bar, replay, gap=GapStop(_GAP, True, 5, 9))
     assert bar.message.startswith("Before a gap of 70:00:00.000: ")
+    change(bar, replay, skipped=_GAP)
+    assert bar.message.startswith("Skipped a gap of 70:00:00.000: ")
+    bar._brief_end.timeout.emit()
     change(bar, replay, gap=GapStop(_GAP, False, 5, 9))
     assert bar.message.startswith("After a gap of")
     change(bar, replay, problem="The minute is damaged.")
     assert bar.message == "The minute is damaged."
+
+
+def test_a_bookmark_is_confirmed_or_refused(bar: TransportBar, replay: FakeReplay) -> None:
+    press(bar, "Add a bookmark")
+    assert bar.message == "Bookmark at 8 Aug 2024 07:53:20.123 UTC"
+    replay.bookmarks_problem = "The file can't be written."
+    press(bar, "Add a bookmark")
+    assert bar.message == "The file can't be written."
+    bar._brief_end.timeout.emit()
+    assert bar.message == ""
 
 
 def test_the_bar_seeks_times_and_bookmarks(bar: TransportBar, replay: FakeReplay) -> None:
