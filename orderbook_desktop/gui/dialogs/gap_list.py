@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
-from PySide6.QtCore import QObject, QSize, Qt, QTimer
+from PySide6.QtCore import QObject, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import QHideEvent, QShowEvent
 from PySide6.QtWidgets import (
     QHBoxLayout,
@@ -16,6 +17,7 @@ from PySide6.QtWidgets import (
 )
 
 from orderbook_desktop.core.desk import Desk
+from orderbook_desktop.core.foreign_text import plain_text
 from orderbook_desktop.core.recorded_gaps import HealedGap, RecordedGaps
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.time_text import duration_text, time_text
@@ -107,6 +109,10 @@ class GapModel(ColumnModel):
             self._shown, self._rows = gaps, now
             self.endResetModel()
 
+    def gap(self, row: int) -> Gap | TradeGap:
+        """Return the gap of a row."""
+        return self._rows[row]
+
     def rowCount(self, parent: ModelIndex = NO_PARENT) -> int:  # noqa: N802 (Qt's name)
         """Return the number of rows."""
         return 0 if parent.isValid() else len(self._rows)
@@ -137,14 +143,22 @@ class GapTable(ColumnTable):
 class GapList(Dialog):
     """Shows the gaps of a recording of `desk`, and keeps them up to date while it is visible.
 
-    Call `show_symbol()` or `show_fixed()` before `show()`. Return and Escape close it.
+    Call `show_symbol()` or `show_fixed()` before `show()`. Escape closes it. Return closes it, too,
+    or goes to the selected gap while a recording is played.
+
+    Signals:
+        gap_wanted(str, object, object): the person wants to see the book at the edge of a gap, in
+            the recording of a symbol in the packed file of this path (None: in the database).
     """
+
+    gap_wanted = Signal(str, object, object)
 
     def __init__(self, desk: Desk, parent: QWidget) -> None:
         super().__init__(parent)
         self._desk = desk
         self._symbol = ""
         self._fixed: RecordedGaps | None = None
+        self._file: Path | None = None
         self.setObjectName("gapList")
         self.headline = text_label(self, "gapHeadline")
         self.note = text_label(self, "noGaps")
@@ -152,30 +166,31 @@ class GapList(Dialog):
         self.model = GapModel(self)
         self.table = GapTable(self.model, self)
         self._middle = QStackedWidget(self)
+        self.go_button = push_button(self, "&Go there", self._go)
+        self.go_button.setToolTip("Play the recording from the edge of this gap (double click)")
         self.close_button = push_button(self, "Close", self.reject)
-        self.close_button.setDefault(True)
+        self.table.doubleClicked.connect(lambda _index: self._go())
         self._timer = QTimer(self, interval=_LOOK_MS)
         self._timer.timeout.connect(self.look)
         self._lay_out()
 
     def show_symbol(self, symbol: str) -> None:
         """Show the gaps of the recording of `symbol`."""
-        self._symbol, self._fixed = symbol, None
-        self.setWindowTitle(f"Gaps · {symbol}")
-        self.look()
+        self._symbol, self._fixed, self._file = symbol, None, None
+        self._begin(symbol)
 
-    def show_fixed(self, name: str, gaps: RecordedGaps) -> None:
-        """Show the `gaps` of a recording called `name`, which does not change."""
-        self._symbol, self._fixed = name, gaps
-        self.setWindowTitle(f"Gaps · {name}")
-        self.look()
+    def show_fixed(self, symbol: str, file: Path, gaps: RecordedGaps) -> None:
+        """Show the `gaps` of the recording of `symbol` in a packed file."""
+        self._symbol, self._fixed, self._file = symbol, gaps, file
+        self._begin(self._name)
 
     def look(self) -> None:
         """Show the gaps as they are known now."""
         gaps = self._fixed
         if gaps is None:
             gaps = self._desk.recorded_gaps(self._symbol)
-        self.headline.setText(_headline(self._symbol, gaps))
+        self.headline.setText(_headline(self._name, gaps))
+        self.go_button.setEnabled(gaps is not None and bool(gaps.rows))
         self.note.setText("" if gaps is None else "Every second of the recording is covered.")
         self._middle.setCurrentWidget(self.table if gaps is not None and gaps.rows else self.note)
         was_empty = not self.model.rowCount()
@@ -197,10 +212,30 @@ class GapList(Dialog):
         super().hideEvent(event)
         self._timer.stop()
 
+    @property
+    def _name(self) -> str:
+        """What the gaps are of."""
+        if self._file is None:
+            return self._symbol
+        return f"{self._symbol} in {plain_text(self._file.name)}"
+
+    def _begin(self, name: str) -> None:
+        self.setWindowTitle(f"Gaps · {name}")
+        is_played = self._desk.replay is not None
+        self.go_button.setDefault(is_played)
+        self.close_button.setDefault(not is_played)
+        self.look()
+
+    def _go(self) -> None:
+        rows = self.table.selectionModel().selectedRows()
+        if rows:
+            self.gap_wanted.emit(self._symbol, self._file, self.model.gap(rows[0].row()))
+
     def _lay_out(self) -> None:
         self._middle.addWidget(self.table)
         self._middle.addWidget(self.note)
         bottom = QHBoxLayout()
+        bottom.addWidget(self.go_button)
         bottom.addStretch(1)
         bottom.addWidget(self.close_button)
         column = QVBoxLayout(self)

@@ -256,6 +256,7 @@ class MainWindow(QMainWindow):
         self.transport.left.connect(self._focus_first_pane)
         self.transport.live_wanted.connect(partial(self._switch_replay, wanted=False))
         self.transport.gaps_wanted.connect(self._show_gaps)
+        self.dialogs.gap_wanted.connect(self.replay.go_to_gap)
         self._describer.timeout.connect(self.transport.describe)
         self.top_bar.commanded.connect(bridge.look)
         self.top_bar.left.connect(self._focus_first_pane)
@@ -515,7 +516,11 @@ class MainWindow(QMainWindow):
         self._focus_first_pane()
 
     def _show_gaps(self) -> None:
-        self.dialogs.show_gaps(self._desk.symbol.symbol)
+        replay = self._desk.replay
+        if replay is not None and replay.status.file:
+            self.dialogs.show_gaps_of_replay(replay)
+        else:
+            self.dialogs.show_gaps(self._desk.symbol.symbol)
 
     def _show_keys(self) -> None:
         self.dialogs.show_keys(self.actions_with_keys())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
@@ -238,11 +239,16 @@ class ReplayControl(QObject):
         else:
             self.seek(bookmark.event_ms * 1_000_000)
 
-    def go_to_gap(self, symbol: str, gap: Gap | TradeGap) -> None:
-        """Seek the last event before a gap; without a replay of `symbol`, begin one there."""
+    def go_to_gap(self, symbol: str, file: Path | None, gap: Gap | TradeGap) -> None:
+        """Seek the last event before a gap in the recording of `symbol`.
+
+        `file` is the packed file with it, None: the database. Where another recording is played, or
+        none, play that one.
+        """
         replay = self._desk.replay
-        if replay is None or replay.status.symbol != symbol:
-            self._desk.start_replay(symbol, at=gap.from_ms * 1_000_000)
+        name = "" if file is None else file.name
+        if replay is None or (replay.status.symbol, replay.status.file) != (symbol, name):
+            self._desk.start_replay(symbol, at=gap.from_ms * 1_000_000, file=file)
             self.commanded.emit()
         elif isinstance(gap, TradeGap):
             self.seek(gap.from_ms * 1_000_000)

@@ -6,18 +6,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from PySide6.QtCore import QObject
+from PySide6.QtCore import QObject, Signal
 from PySide6.QtWidgets import QApplication, QDialog, QMainWindow, QWidget
 
 from orderbook_desktop.core.desk import Desk
 from orderbook_desktop.core.disk import RecordingStorage
-from orderbook_desktop.core.foreign_text import plain_text
 from orderbook_desktop.core.library_jobs import LibraryEntry
+from orderbook_desktop.core.recorded_gaps import RecordedGaps
+from orderbook_desktop.core.replay import Replay
 from orderbook_desktop.gui.actions import Action
 from orderbook_desktop.gui.theme import ThemeKeeper
 from orderbook_desktop.gui.window.bridge import DeskBridge
 
 if TYPE_CHECKING:
+    from orderbook_desktop.gui.dialogs.gap_list import GapList
     from orderbook_desktop.gui.dialogs.recordings import RecordingManager
 
 
@@ -28,7 +30,12 @@ class WindowDialogs(QObject):
     """Opens the dialogs of `window`, each of them at most once at a time.
 
     The first picture does without dialogs, so their modules are imported with the first use.
+
+    Signals:
+        gap_wanted(str, object, object): the person wants to see the book at a gap (see `GapList`).
     """
+
+    gap_wanted = Signal(str, object, object)
 
     def __init__(
         self, window: QMainWindow, desk: Desk, themes: ThemeKeeper, bridge: DeskBridge
@@ -56,20 +63,31 @@ class WindowDialogs(QObject):
 
     def show_gaps(self, symbol: str) -> None:
         """Show the gaps of the recording of `symbol`."""
-        from orderbook_desktop.gui.dialogs.gap_list import GapList  # noqa: PLC0415
-
-        gaps = self._opened(GapList) or GapList(self._desk, self._window)
+        gaps = self._gap_list()
         gaps.show_symbol(symbol)
         _bring_up(gaps)
 
     def show_gaps_in_file(self, entry: LibraryEntry) -> None:
         """Show the gaps of a recording in a packed file."""
+        gaps = self._gap_list()
+        gaps.show_fixed(entry.symbol, Path(entry.key.file), entry.gaps)
+        _bring_up(gaps)
+
+    def show_gaps_of_replay(self, replay: Replay) -> None:
+        """Show the gaps of the packed file that is played."""
+        gaps, status, coverage = self._gap_list(), replay.status, replay.coverage
+        known = RecordedGaps.of(coverage.timeline.gaps, 0, trades=coverage.trade_gaps)
+        gaps.show_fixed(status.symbol, Path(status.file), known)
+        _bring_up(gaps)
+
+    def _gap_list(self) -> GapList:
         from orderbook_desktop.gui.dialogs.gap_list import GapList  # noqa: PLC0415
 
-        gaps = self._opened(GapList) or GapList(self._desk, self._window)
-        file = plain_text(Path(entry.key.file).name)
-        gaps.show_fixed(f"{entry.symbol} in {file}", entry.gaps)
-        _bring_up(gaps)
+        gaps = self._opened(GapList)
+        if gaps is None:
+            gaps = GapList(self._desk, self._window)
+            gaps.gap_wanted.connect(self.gap_wanted)
+        return gaps
 
     def open_packed(self, path: Path) -> None:
         """Show the recordings of a packed file in the library, or there why it can't be read."""

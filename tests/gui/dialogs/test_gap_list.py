@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from msgspec.structs import replace
 from PySide6.QtCore import QModelIndex, Qt
 from PySide6.QtTest import QAbstractItemModelTester, QSignalSpy, QTest
 from PySide6.QtWidgets import QWidget
@@ -12,14 +13,16 @@ from pytestqt.qtbot import QtBot
 
 from orderbook_desktop.core.recorded_gaps import HealedGap, RecordedGaps
 from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
+from orderbook_desktop.core.replay import Coverage
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.time_text import time_text
-from orderbook_desktop.core.timeline import Gap
+from orderbook_desktop.core.timeline import Gap, Timeline
 from orderbook_desktop.core.trade_coverage import TradeGap
 from orderbook_desktop.gui.dialogs.gap_list import GapList, GapModel
 from orderbook_desktop.gui.dialogs.recordings import RecordingManager
 from orderbook_desktop.gui.window.main_window import MainWindow
 from tests.gui.fake_desk import FakeDesk
+from tests.gui.fake_replay import FakeReplay
 
 # The list is a window, which the offscreen platform can neither raise nor size.
 pytestmark = pytest.mark.qt_log_ignore("This plugin does not support")
@@ -199,6 +202,40 @@ def test_it_is_opened_from_the_manager_for_any_recording(
     manager.table.selectAll()
     assert not manager.gaps_button.isEnabled()
     window.dialogs.close_all()
+
+
+def test_go_there_wants_the_selected_gap(shown: GapList, desk: FakeDesk) -> None:
+    assert not shown.go_button.isEnabled()
+    desk.gaps["BTC/USDT"] = gaps(3)
+    shown.look()
+    wanted = QSignalSpy(shown.gap_wanted)
+    shown.table.selectRow(1)
+    shown.go_button.click()
+    shown.table.doubleClicked.emit(shown.model.index(1, 0))
+    assert [wanted.at(place) for place in range(wanted.count())] == [["BTC/USDT", None, gap(1)]] * 2
+    assert shown.close_button.isDefault()
+    played = FakeReplay()
+    desk.play(played, played.source)
+    shown.show_symbol("BTC/USDT")
+    QTest.keyClick(shown.table, Qt.Key.Key_Return)
+    assert wanted.count() == 3
+    assert shown.isVisible()
+
+
+def test_in_a_replay_of_a_file_it_has_the_gaps_of_the_file(
+    window: MainWindow, desk: FakeDesk
+) -> None:
+    played = FakeReplay()
+    played.status = replace(played.status, file="day.obd")
+    played.coverage = Coverage(Timeline((), (gap(4),)))
+    desk.play(played, played.source)
+    window.bridge.look()
+    QTest.keyClick(window, Qt.Key.Key_G, Qt.KeyboardModifier.ControlModifier)
+    (dialog,) = (one for one in window.findChildren(GapList) if one.isVisible())
+    assert dialog.windowTitle() == "Gaps · BTC/USDT in day.obd"
+    dialog.go_button.click()
+    assert played.commands == [("seek_id", gap(4).first_missing - 1)]
+    dialog.reject()
 
 
 def test_a_healed_gap_says_what_healed_it(shown: GapList, desk: FakeDesk) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from msgspec.structs import replace
 from PySide6.QtCore import Qt
@@ -259,11 +261,20 @@ def test_the_menu_shows_what_is_on(replay: FakeReplay, window: MainWindow, desk:
 def test_a_gap_is_gone_to_by_the_event_before_it(
     replay: FakeReplay, control: ReplayControl, desk: FakeDesk
 ) -> None:
-    control.go_to_gap("BTC/USDT", Gap(5, 9, 78, 90, GapCause.USER, ""))
-    control.go_to_gap("BTC/USDT", TradeGap(1, 4, 5, 9, GapCause.USER))
+    gap = Gap(5, 9, 78, 90, GapCause.USER, "")
+    control.go_to_gap("BTC/USDT", None, gap)
+    control.go_to_gap("BTC/USDT", None, TradeGap(1, 4, 5, 9, GapCause.USER))
     assert replay.commands == [("seek_id", 77), ("seek", 5_000_000)]
-    control.go_to_gap("ETH/USDT", Gap(5, 9, 78, 90, GapCause.USER, ""))
-    assert desk.commands == [("start_replay", ("ETH/USDT", 5_000_000, None))]
+    file = Path("a/b.obd")
+    control.go_to_gap("ETH/USDT", None, gap)
+    control.go_to_gap("BTC/USDT", file, gap)
+    assert desk.commands == [
+        ("start_replay", ("ETH/USDT", 5_000_000, None)),
+        ("start_replay", ("BTC/USDT", 5_000_000, file)),
+    ]
+    replay.status = replace(replay.status, file="b.obd")
+    control.go_to_gap("BTC/USDT", file, gap)
+    assert len(replay.commands) == 3
 
 
 def test_without_a_replay_a_command_does_nothing(desk: FakeDesk, control: ReplayControl) -> None:
