@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
+import sys
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -70,6 +72,10 @@ _UNDONE: Final = {
 }
 # The end of the program waits so long for what a stopped job takes back.
 _CLOSE_WITHIN_S: Final = 1.0
+# A window that shows the jobs looks at them more often.
+_LOOKS_S: Final = 2.0
+# Python's usual 5 ms, once for each of some busy threads, are longer than a frame.
+_SWITCH_S: Final = 0.001
 
 
 class JobList:
@@ -127,7 +133,7 @@ class JobQueue:
     """Runs jobs one after another; made and used in the thread of the background loop.
 
     Await `run()`, and cancel it at the end. `failed` is called with an exception that is a bug, and
-    `ended` after each job.
+    `ended` with the number of each job that has run.
     """
 
     def __init__(
@@ -135,7 +141,7 @@ class JobQueue:
         jobs: JobList,
         place: Place,
         failed: Callable[[BaseException], None],
-        ended: Callable[[], None],
+        ended: Callable[[int], None],
     ) -> None:
         self._jobs = jobs
         self._place = place
@@ -171,7 +177,7 @@ class JobQueue:
                 finally:
                     await end_tasks(task)
                     self._running = None
-                self._ended()
+                self._ended(number)
             self._wake.clear()
             await self._wake.wait()
 
@@ -203,14 +209,25 @@ class JobQueue:
 
 
 class _Background:
-    """The thread of the library, with what it reads and runs there."""
+    """The thread of the library, with what it reads and runs there.
+
+    While it lives, Python's threads take turns more often, so that the window's thread never waits
+    for long.
+    """
 
     def __init__(
-        self, jobs: JobList, name: str, folder: Path, failed: Callable[[BaseException], None]
+        self,
+        jobs: JobList,
+        name: str,
+        folder: Path,
+        failed: Callable[[BaseException], None],
+        ended: Callable[[int], None],
     ) -> None:
+        self._switch_s = sys.getswitchinterval()
+        sys.setswitchinterval(_SWITCH_S)
         self.loop = BackgroundLoop("library", Workers())
         made: Future[tuple[Place, JobQueue, LibraryReader]] = Future()
-        self._serving = self.loop.start(self._serve(made, jobs, name, folder, failed))
+        self._serving = self.loop.start(self._serve(made, jobs, name, folder, failed, ended))
         self.place, self.queue, self.reader = made.result()
 
     def connect(self, dsn: str) -> None:
@@ -220,6 +237,7 @@ class _Background:
 
     async def close(self) -> None:
         """Stop all jobs, and end the thread."""
+        sys.setswitchinterval(self._switch_s)
         self._serving.cancel()
         closing = asyncio.ensure_future(asyncio.to_thread(self.loop.close))
         done, _ = await asyncio.wait({closing}, timeout=_CLOSE_WITHIN_S)
@@ -233,10 +251,16 @@ class _Background:
         name: str,
         folder: Path,
         failed: Callable[[BaseException], None],
+        ended: Callable[[int], None],
     ) -> None:
         place = Place(PatientDatabase(name), Database(name), folder)
         reader = LibraryReader(place.reading)
-        queue = JobQueue(jobs, place, failed, reader.refresh)
+
+        def job_ended(number: int) -> None:
+            reader.refresh()
+            ended(number)
+
+        queue = JobQueue(jobs, place, failed, job_ended)
         made.set_result((place, queue, reader))
         try:
             # The driver takes long to load.
@@ -254,11 +278,20 @@ class ProgramLibrary:
 
     Call `begin` with the name of the database and the data folder, `connect` with the address of
     its server, as often as that changes, and await `end()`; all in the thread of the window's loop.
-    It may begin again with another database. `failed` is called with an exception that is a bug.
+    It may begin again with another database. `failed` is called with an exception that is a bug,
+    and `told` with each job that ends while nothing looks at the jobs.
     """
 
-    def __init__(self, failed: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self,
+        failed: Callable[[BaseException], None],
+        told: Callable[[Job], None],
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._failed = failed
+        self._told = told
+        self._now = now
+        self._looked_at = now()
         self._list = JobList()
         self._files: dict[str, LibraryFile] = {}
         self._place: tuple[str, Path] | None = None
@@ -312,6 +345,7 @@ class ProgramLibrary:
     @property
     def jobs(self) -> Sequence[Job]:
         """The jobs (see `RecordingLibrary`)."""
+        self._looked_at = self._now()
         return self._list.jobs
 
     def open_file(self, path: Path) -> None:
@@ -404,6 +438,11 @@ class ProgramLibrary:
 
         answered(await asyncio.wrap_future(background.loop.start(find())))
 
+    def _ended(self, number: int) -> None:
+        job = self._list.get(number)
+        if job is not None and self._now() - self._looked_at > _LOOKS_S:
+            self._told(job)
+
     def _start(self, kind: JobKind, what: str, work: Work) -> None:
         self._waiting.append((self._list.add(kind, what), work))
         self._wake()
@@ -417,7 +456,10 @@ class ProgramLibrary:
             def failed(error: BaseException) -> None:
                 loop.call_soon_threadsafe(self._failed, error)
 
-            self._background = _Background(self._list, name, folder, failed)
+            def ended(number: int) -> None:
+                loop.call_soon_threadsafe(self._ended, number)
+
+            self._background = _Background(self._list, name, folder, failed, ended)
             if self._dsn:
                 self._background.connect(self._dsn)
         if self._background is not None:

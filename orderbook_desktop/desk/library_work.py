@@ -183,7 +183,9 @@ async def export_entry(
 ) -> JobResult:
     """Write a recording to a file."""
     symbol = symbol_of(key.market)
-    job = RecordingExport(symbol, key.market, form, path, span.from_ms, span.to_ms, replace)
+    job = RecordingExport(
+        *(symbol, key.market, form, path, span.from_ms, span.to_ms, replace), in_window=True
+    )
     async with _opened(place, key) as where:
         done = await export_recording(where, job, lambda fraction: show(fraction, ""))
     return JobResult(f"{symbol} was exported to {path}: {done.text}.", _sentences(done.remarks()))
@@ -235,8 +237,8 @@ def _imported(done: Sequence[ImportedMarket], notes: FileNotes, db_name: str) ->
         f"{symbol_of(market.market)}: {text}" for market in done for text in remarks(market, notes)
     ]
     others += _sentences(file_remarks(notes))
-    if len(told) == 1:
-        return JobResult(told[0], tuple(others))
+    if len(done) == 1:
+        return JobResult(told[0], (*told[1:], *others))
     return JobResult(f"{counted(len(done), 'market')} were imported.", (*told, *others))
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from orderbook_desktop.core.desk import Connections, Notice, NoticeAction, NoticeLevel
 from orderbook_desktop.core.disk import DiskStatus, Retention
 from orderbook_desktop.core.errors import KnownError
-from orderbook_desktop.core.library_jobs import RecordingLibrary
+from orderbook_desktop.core.library_jobs import Job, JobState, RecordingLibrary
 from orderbook_desktop.core.recorded_gaps import RecordedGaps
 from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.desk.demo_exchange import DemoExchange
@@ -113,7 +113,7 @@ class Program:
             # The start of the program does without it; it is imported ahead soon after.
             from orderbook_desktop.desk.library_jobs import ProgramLibrary  # noqa: PLC0415
 
-            self._library = ProgramLibrary(self.report_bug)
+            self._library = ProgramLibrary(self.report_bug, self._tell_ended)
             if self._started:
                 self._begin_library(self._library)
         return self._library
@@ -241,6 +241,12 @@ class Program:
         self._jobs.start(self.recordings.run(), "recordings")
         self._jobs.start(self._load_symbols(), "list of symbols")
         self._jobs.start(self._watch(), "watch")
+
+    def _tell_ended(self, job: Job) -> None:
+        """Notify of a job that has ended while the library is not on screen."""
+        is_bad = job.state is JobState.FAILED
+        level = NoticeLevel.WARNING if is_bad else NoticeLevel.INFORMATION
+        self.board.tell(Notice("job", level, job.sentence))
 
     def _begin_library(self, library: ProgramLibrary) -> None:
         settings = self.engine.settings

@@ -60,7 +60,7 @@ async def library(
     stored: Database, server: ServerThread, tmp_path: Path
 ) -> AsyncIterator[ProgramLibrary]:
     bugs: list[BaseException] = []
-    library = ProgramLibrary(bugs.append)
+    library = ProgramLibrary(bugs.append, _ignore)
     library.begin(stored.name, tmp_path)
     library.connect(server.dsn)
     yield library
@@ -203,6 +203,7 @@ async def test_files_of_a_collector_are_imported(library: ProgramLibrary, tmp_pa
     library.import_files([path], None)
     job = await done(library)
     assert job.sentence.startswith("ETH/USDT: 39 events in 2 unbroken runs, ")
+    assert any(text.startswith("ETH/USDT: gap from ") for text in job.remarks)
     assert any("ap from " in text for text in job.remarks)
     await eventually(lambda: ETH in [entry.key for entry in library.entries or ()])
 
@@ -306,7 +307,7 @@ async def test_jobs_end_with_the_program(slow: _Slow, library: ProgramLibrary) -
 async def test_before_there_is_a_database_jobs_wait(
     stored: Database, server: ServerThread, tmp_path: Path
 ) -> None:
-    library = ProgramLibrary(_ignore)
+    library = ProgramLibrary(_ignore, _ignore)
     try:
         assert library.entries is None
         assert library.problem == ""
@@ -321,12 +322,30 @@ async def test_before_there_is_a_database_jobs_wait(
         await library.end()
 
 
+async def test_a_job_that_ends_unseen_is_told(
+    stored: Database, server: ServerThread, tmp_path: Path
+) -> None:
+    told: list[Job] = []
+    now = [0.0]
+    library = ProgramLibrary(_ignore, told.append, now=lambda: now[0])
+    library.begin(stored.name, tmp_path)
+    library.connect(server.dsn)
+    try:
+        library.unpack(tmp_path / "none.obd")
+        now[0] += 10
+        await eventually(lambda: told)
+        (job,) = told
+        assert (job.number, job.state) == (1, JobState.FAILED)
+    finally:
+        await library.end()
+
+
 @pytest.mark.expects_log("failed unexpectedly")
 async def test_a_bug_ends_its_job_alone(
     stored: Database, server: ServerThread, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bugs: list[BaseException] = []
-    library = ProgramLibrary(bugs.append)
+    library = ProgramLibrary(bugs.append, _ignore)
 
     async def broken(*_: object) -> JobResult:
         raise RuntimeError("a bug")
@@ -348,5 +367,5 @@ async def test_a_bug_ends_its_job_alone(
         await library.end()
 
 
-def _ignore(_error: BaseException) -> None:
+def _ignore(_event: object) -> None:
     pass

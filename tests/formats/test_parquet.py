@@ -19,6 +19,7 @@ from orderbook_desktop.core.file_formats import ExportFormat
 from orderbook_desktop.core.units import INT64_MAX, Scale
 from orderbook_desktop.formats import parquet
 from orderbook_desktop.formats.parquet import ParquetWriter
+from orderbook_desktop.storage.exports import exporting
 from tests.core.reference_book import Pairs, ReferenceBook
 from tests.formats.taped import Taped, two_runs
 
@@ -97,7 +98,7 @@ def test_an_empty_book_voids_the_one_before(tmp_path: Path) -> None:
 def test_every_book_can_be_rebuilt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows_a_group: int
 ) -> None:
-    monkeypatch.setattr(parquet, "_ROWS_A_GROUP", rows_a_group)
+    monkeypatch.setattr(exporting, "ROWS_A_GROUP", rows_a_group)
     taped = two_runs()
     done = taped.write(ExportFormat.PARQUET, tmp_path / "book.parquet")
     _, columns = read(tmp_path / "book.parquet")

@@ -18,7 +18,12 @@ from orderbook_desktop.core.file_formats import ExportFormat
 from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.core.version import __version__
 from orderbook_desktop.formats.hftbacktest import HftbacktestSurvey, HftbacktestWriter
-from orderbook_desktop.formats.parquet import ParquetTradeWriter, ParquetWriter
+from orderbook_desktop.formats.parquet import (
+    ROWS_A_GROUP,
+    ROWS_A_QUICK_GROUP,
+    ParquetTradeWriter,
+    ParquetWriter,
+)
 from orderbook_desktop.formats.tardis_writer import TardisTradeWriter, TardisWriter
 from orderbook_desktop.system.atomic_file import atomic_file
 from orderbook_desktop.system.tasks import in_thread
@@ -78,7 +83,8 @@ class ExportJob(Struct, frozen=True):
     """What to export: each call of `slices`, and of `trades`, reads the recording anew.
 
     A file at `path` is replaced only if `replace` is true. A Tardis file is gzipped if its name
-    ends in `.gz`.
+    ends in `.gz`. `in_window` is whether a window has to paint meanwhile: then Parquet has smaller
+    groups of rows.
     """
 
     market: str
@@ -87,6 +93,7 @@ class ExportJob(Struct, frozen=True):
     path: Path
     replace: bool = False
     trades: Callable[[], AsyncGenerator[TradeRows]] = no_trades
+    in_window: bool = False
 
 
 class Exported(Struct, frozen=True):
@@ -222,17 +229,19 @@ class _Written:
             both = HftbacktestWriter(file, survey)
             self._moved_ns = both.moved_ns
             return both.write, both.write_trades, both.close
+        rows_a_group = ROWS_A_QUICK_GROUP if job.in_window else ROWS_A_GROUP
+        about = job.market, _CREATOR
         match job.format:
             case ExportFormat.TARDIS_TRADES:
                 trades: TardisTradeWriter | ParquetTradeWriter
                 trades = TardisTradeWriter(file, zipped=zipped)
                 return _write_none, trades.write, trades.close
             case ExportFormat.PARQUET_TRADES:
-                trades = ParquetTradeWriter(file, job.market, _CREATOR, survey.trades)
+                trades = ParquetTradeWriter(file, *about, survey.trades, rows_a_group)
                 return _write_none, trades.write, trades.close
             case ExportFormat.PARQUET:
                 levels: TardisWriter | ParquetWriter
-                levels = ParquetWriter(file, job.market, _CREATOR, survey.levels)
+                levels = ParquetWriter(file, *about, survey.levels, rows_a_group)
             case _:
                 levels = TardisWriter(file, zipped=zipped)
         return levels.write, _write_none, levels.close

@@ -37,7 +37,7 @@ _REPAIRED: Final = {
 class RecordingExport(Struct, frozen=True):
     """What to export of `market`, called `symbol`: from `from_ms` to before `to_ms` (None: all).
 
-    A file at `path` is replaced only if `replace` is true.
+    A file at `path` is replaced only if `replace` is true. `in_window`: see `ExportJob`.
     """
 
     symbol: str
@@ -47,6 +47,7 @@ class RecordingExport(Struct, frozen=True):
     from_ms: int | None = None
     to_ms: int | None = None
     replace: bool = False
+    in_window: bool = False
 
 
 class ExportedRecording(Struct, frozen=True):
@@ -113,7 +114,9 @@ async def export_recording(
             raise NothingRecorded(trades_of(_span_text(job.symbol, *span)))
     trade_gaps = tuple(await trades.gaps(*span)) if job.form.has_trades else ()
     slices, rows = partial(recording.slices, *span), partial(trades.rows, *span)
-    export_job = ExportJob(job.market, slices, job.form, job.path, job.replace, rows)
+    export_job = ExportJob(
+        *(job.market, slices, job.form, job.path, job.replace, rows), in_window=job.in_window
+    )
     passes = _Passes(job.form.passes, times, progress)
     exported = await export(export_job, passes.reached)
     return ExportedRecording(job, exported, job.path.stat().st_size, gaps, trade_gaps)
