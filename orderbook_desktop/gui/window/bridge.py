@@ -181,6 +181,10 @@ class DeskBridge(QObject):
         if look.replay != self._replay:
             # Before the frame, whose time it tells.
             self._replay = look.replay
+            if look.replay is not None and look.replay.is_playing:
+                # A clock that runs is told no more often than the book, also between two events. A
+                # step or a seek of one that stands is told at once.
+                self._framed_ns = self._frame_clock_ns()
             self.replay_changed.emit(look.replay)
         self._look_at_book(source, look)
         if not 0 <= now_ns - self._slow_at_ns < _SLOW_NS:

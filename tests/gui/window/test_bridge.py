@@ -392,3 +392,18 @@ def test_a_moment_of_a_replay_is_told_before_its_frame_and_the_end_too(
     bridge.look()
     times = [None if one is None else one.at_ns for one in emitted.replays]
     assert times == [replay.status.at_ns - 1, replay.status.at_ns, None]
+
+
+def test_a_clock_that_runs_is_told_once_a_frame(timed: _Timed, desk: FakeDesk) -> None:
+    frame_ms = round(timed.bridge._frame_ns / 1e6)
+    replay = FakeReplay()
+    desk.play(replay, replay.source)
+    timed.bridge.look()
+    for is_playing, left_ms in ((True, frame_ms), (False, 0)):
+        timed.bridge._due.stop()
+        timed.frame_ns += 1_000_000_000
+        status = replay.status
+        replay.status = replace(status, at_ns=status.at_ns + 1, is_playing=is_playing)
+        timed.bridge.look()
+        desk.tell_changed()
+        assert timed.bridge._due.interval() == left_ms
