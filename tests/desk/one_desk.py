@@ -9,6 +9,7 @@ from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.desk.desk import LiveDesk
 from orderbook_desktop.desk.program import Program
+from orderbook_desktop.desk.recorded_replays import RecordedReplays
 from orderbook_desktop.desk.settings import DeskTimes
 from tests.unhurried import DESK_TIMES
 
@@ -36,7 +37,13 @@ def one_desk(
         current_log=current_log,
         times=times,
     )
-    return LiveDesk(program, symbol=symbol, source_kind=kind, recents=recents)
+    return LiveDesk(
+        program,
+        symbol=symbol,
+        source_kind=kind,
+        recents=recents,
+        open_replay=RecordedReplays(lambda: program.engine),
+    )
 
 
 async def end(desk: LiveDesk) -> None:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
+from orderbook_desktop.core.library import BookLibrary
 from orderbook_desktop.web.application import create_app
 from orderbook_desktop.web.hub import Hub
 from orderbook_desktop.web.options import Limits, WebOptions
@@ -61,7 +62,7 @@ async def stranger(library: HandLibrary) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @asynccontextmanager
-async def asking(library: HandLibrary, options: WebOptions) -> AsyncIterator[httpx.AsyncClient]:
+async def asking(library: BookLibrary, options: WebOptions) -> AsyncIterator[httpx.AsyncClient]:
     """Give a client of an application without a port."""
     hub = Hub(library, options.limits)
     transport = httpx.ASGITransport(create_app(hub, options))
