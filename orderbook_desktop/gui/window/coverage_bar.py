@@ -107,7 +107,7 @@ class CoverageBar(QAbstractSlider):
         before, self._status = self._status, status
         if before is None or (before.market, before.file) != (status.market, status.file):
             self._part = None
-        is_same = coverage is self._map.coverage and bookmarks is self._map.bookmarks
+        is_same = coverage == self._map.coverage and bookmarks is self._map.bookmarks
         if not is_same:
             self._map = CoverageMap(coverage, bookmarks)
             self._fit_part()

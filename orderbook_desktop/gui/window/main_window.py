@@ -256,6 +256,7 @@ class MainWindow(QMainWindow):
         self.transport.left.connect(self._focus_first_pane)
         self.transport.live_wanted.connect(partial(self._switch_replay, wanted=False))
         self.transport.gaps_wanted.connect(self._show_gaps)
+        self.transport.utc_turned.connect(partial(self.menus.trigger, menus.UTC))
         self.dialogs.gap_wanted.connect(self.replay.go_to_gap)
         self._describer.timeout.connect(self.transport.describe)
         self.top_bar.commanded.connect(bridge.look)

@@ -126,6 +126,10 @@ class Menus:
         """The actions that have keys, in the order of the menus."""
         return [action for action in self._made if action.keys]
 
+    def trigger(self, action: Action) -> None:
+        """Do what choosing `action` in the menu does."""
+        self._made[action].trigger()
+
     def show_desk(self, desk: Desk) -> None:
         """Check the actions that are on: source, switches of recording, demo and replay."""
         symbol = desk.live_symbol.symbol

@@ -7,7 +7,7 @@ from datetime import date as Date  # noqa: N812 (a method has this name)
 from typing import Final
 
 from PySide6.QtCore import QDate, QPoint, Qt, Signal
-from PySide6.QtGui import QFocusEvent, QFont, QKeyEvent, QTextCharFormat
+from PySide6.QtGui import QFocusEvent, QFont, QKeyEvent, QPalette, QTextCharFormat
 from PySide6.QtWidgets import QCalendarWidget, QFrame, QLineEdit, QToolButton, QVBoxLayout, QWidget
 
 from orderbook_desktop.core.time_text import clock_text, date_text
@@ -121,7 +121,7 @@ class DayButton(QToolButton):
 
 
 class RecordedDays(QFrame):
-    """A calendar in which the days with a recorded book are bold, and no others can be chosen.
+    """A calendar in which the days with a recorded book are bold, and others can't be chosen.
 
     Signals:
         chosen(object): the person wants the day whose first recorded moment this is, in ms.
@@ -161,12 +161,17 @@ class RecordedDays(QFrame):
         return next(times, None)
 
     def _mark_days(self) -> None:
-        bold = QTextCharFormat()
-        bold.setFontWeight(QFont.Weight.Bold)
+        colours = self.palette()
+        other, recorded = QTextCharFormat(), QTextCharFormat()
+        other.setForeground(colours.color(QPalette.ColorGroup.Disabled, QPalette.ColorRole.Text))
+        for weekday in Qt.DayOfWeek:
+            self.days.setWeekdayTextFormat(weekday, other)
+        recorded.setForeground(colours.text())
+        recorded.setFontWeight(QFont.Weight.Bold)
         for cover in self._timeline.covers:
             day, last = _day_of(cover.from_ms, self._zone), _day_of(cover.to_ms, self._zone)
             while day <= last:
-                self.days.setDateTextFormat(_qt_date(day), bold)
+                self.days.setDateTextFormat(_qt_date(day), recorded)
                 day += timedelta(days=1)
 
     def _choose(self, chosen: QDate) -> None:

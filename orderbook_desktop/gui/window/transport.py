@@ -29,11 +29,13 @@ class Transport(QObject):
         left(): the focus should go back to the book.
         live_wanted(): the person wants to see the live book again.
         gaps_wanted(): the person wants to see the list of gaps.
+        utc_turned(): the person wants times in UTC, or in local time again.
     """
 
     left = Signal()
     live_wanted = Signal()
     gaps_wanted = Signal()
+    utc_turned = Signal()
 
     def __init__(
         self,
@@ -98,6 +100,7 @@ class Transport(QObject):
             bar.left.connect(self.left)
             bar.live_wanted.connect(self.live_wanted)
             bar.gaps_wanted.connect(self.gaps_wanted)
+            bar.utc_turned.connect(self.utc_turned)
             self._themes.changed.connect(bar.set_theme)
             bar.set_zone(self._zone)
             self._place(bar)

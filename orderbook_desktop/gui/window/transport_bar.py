@@ -23,7 +23,14 @@ from PySide6.QtWidgets import (
 
 from orderbook_desktop.core.coverage_bar import NS_PER_MS
 from orderbook_desktop.core.errors import KnownError
-from orderbook_desktop.core.replay import Bookmark, Replay, ReplayStatus, Step, Target
+from orderbook_desktop.core.replay import (
+    Bookmark,
+    Replay,
+    ReplayOrder,
+    ReplayStatus,
+    Step,
+    Target,
+)
 from orderbook_desktop.core.replay_times import UpdateId, parse_moment
 from orderbook_desktop.core.time_text import duration_text, moment_text
 from orderbook_desktop.core.timeline import Gap
@@ -31,6 +38,7 @@ from orderbook_desktop.gui.actions import Action
 from orderbook_desktop.gui.theme import Theme
 from orderbook_desktop.gui.window import replay_control as control_of
 from orderbook_desktop.gui.window.coverage_bar import CoverageBar
+from orderbook_desktop.gui.window.menus import UTC
 from orderbook_desktop.gui.window.moment_field import DayButton, MomentField
 from orderbook_desktop.gui.window.replay_control import SPEEDS, ReplayControl, speed_text
 from orderbook_desktop.gui.window.status_line import fields_that_fit
@@ -54,11 +62,13 @@ class TransportBar(QWidget):
         left(): the focus should go back to the book.
         live_wanted(): the person wants to see the live book again.
         gaps_wanted(): the person wants to see the list of gaps.
+        utc_turned(): the person wants times in UTC, or in local time again.
     """
 
     left = Signal()
     live_wanted = Signal()
     gaps_wanted = Signal()
+    utc_turned = Signal()
 
     def __init__(
         self,
@@ -83,13 +93,18 @@ class TransportBar(QWidget):
         self.reached_label = QLabel(self)
         self.day_button = DayButton(self)
         self.moment_field = MomentField(self)
-        self.zone_label = QLabel(self)
+        self.zone_button = QToolButton(self)
+        self.zone_button.setToolTip(f"Times in UTC, or in local time ({UTC.keys_text})")
+        self.zone_button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.zone_button.clicked.connect(lambda _checked: self.utc_turned.emit())
         self.menu_button = QPushButton("Menu", self)
         self.menu_button.setMenu(replay_menu)
         self.menu_button.setToolTip("All commands of the replay, and their keys")
         self.live_button = self._push("Back to live", self.live_wanted.emit)
         self.skip_quiet = self._switch("Skip quiet", control_of.SKIP_QUIET, control.skip_quiet)
         self.skip_gaps = self._switch("Skip gaps", control_of.SKIP_GAPS, control.skip_gaps)
+        by_exchange = control_of.ORDERS[ReplayOrder.EXCHANGE]
+        self.order_button = self._switch("Exchange time", by_exchange, self._turn_order)
         self.loop_button = self._tool("Loop", control_of.LOOP, control.mark_loop)
         self._parts = self._ranked()
         self._brief = ""
@@ -191,9 +206,10 @@ class TransportBar(QWidget):
             self.reached_label: 8,
             self.day_button: 3,
             self.moment_field: 1,
-            self.zone_label: 10,
+            self.zone_button: 10,
             self.skip_quiet: 13,
             self.skip_gaps: 14,
+            self.order_button: 17,
             self.loop_button: 12,
             self._glyph(Glyph.BOOKMARK, control.MARK, self._control.add_bookmark): 9,
             self._tool("Bookmarks", control.MARKS, self._control.bookmarks_wanted.emit): 15,
@@ -239,10 +255,12 @@ class TransportBar(QWidget):
         self._show_speed(status)
         self.skip_quiet.setChecked(status.skips_quiet)
         self.skip_gaps.setChecked(status.skips_gaps)
+        self.order_button.setChecked(status.order is ReplayOrder.EXCHANGE)
         self.loop_button.setChecked(status.loop != (None, None))
         zone = moment_text(status.at_ns // NS_PER_MS, self._zone).rpartition(" ")[2]
-        if zone != self.zone_label.text():
-            self.zone_label.setText(zone)
+        if zone != self.zone_button.text():
+            self.zone_button.setText(zone)
+            self.zone_button.setAccessibleName(f"Time zone: {zone}")
             self._arrange()
 
     def _show_speed(self, status: ReplayStatus) -> None:
@@ -375,6 +393,10 @@ class TransportBar(QWidget):
         box.setMaxVisibleItems(len(SPEEDS))
         box.activated.connect(self._choose_speed)
         return box
+
+    def _turn_order(self, by_exchange: bool) -> None:
+        order = ReplayOrder.EXCHANGE if by_exchange else ReplayOrder.RECEIVED
+        self._control.set_order(order)
 
     def _choose_speed(self, index: int) -> None:
         self._control.set_speed(SPEEDS[index])

@@ -17,6 +17,7 @@ from orderbook_desktop.core.replay import (
     Coverage,
     GapStop,
     LargeTrades,
+    ReplayOrder,
     ReplayStatus,
     Step,
     Target,
@@ -82,7 +83,7 @@ def press(bar: TransportBar, name: str) -> None:
 def test_it_shows_day_time_and_zone(bar: TransportBar) -> None:
     assert bar.day_button.text() == "8 Aug 2024"
     assert bar.moment_field.text() == "07:53:20.123"
-    assert bar.zone_label.text() == "UTC"
+    assert bar.zone_button.text() == "UTC"
 
 
 def test_the_play_button_says_what_it_will_do(bar: TransportBar, replay: FakeReplay) -> None:
@@ -106,18 +107,23 @@ def test_buttons_step_jump_and_mark(bar: TransportBar, replay: FakeReplay) -> No
 
 
 def test_switches_follow_the_replay(bar: TransportBar, replay: FakeReplay) -> None:
-    for button in (bar.skip_quiet, bar.skip_gaps, bar.loop_button):
+    for button in (bar.skip_quiet, bar.skip_gaps, bar.loop_button, bar.order_button):
         QTest.mouseClick(button, _LEFT)
     assert replay.commands == [
         ("set_skips", True, None),
         ("set_skips", None, True),
         ("set_loop", _AT_MS * _MS, None),
+        ("set_order", ReplayOrder.EXCHANGE),
     ]
-    assert not any(one.isChecked() for one in (bar.skip_quiet, bar.skip_gaps, bar.loop_button))
+    switches = bar.skip_quiet, bar.skip_gaps, bar.loop_button, bar.order_button
+    assert not any(one.isChecked() for one in switches)
     change(bar, replay, skips_quiet=True, loop=(_AT_MS * _MS, None))
     assert bar.skip_quiet.isChecked()
     assert not bar.skip_gaps.isChecked()
     assert bar.loop_button.isChecked()
+    change(bar, replay, order=ReplayOrder.EXCHANGE)
+    QTest.mouseClick(bar.order_button, _LEFT)
+    assert replay.commands[-1] == ("set_order", ReplayOrder.RECEIVED)
 
 
 def test_the_speed_box_shows_and_sets_the_speed(bar: TransportBar, replay: FakeReplay) -> None:
@@ -273,7 +279,7 @@ def test_no_part_is_cut_off(bar: TransportBar, width: int, percent: int) -> None
 
 def test_every_part_has_a_name_and_can_be_reached_by_tab(bar: TransportBar) -> None:
     for part in (*bar._parts, bar.bar):
-        if part in (bar.reached_label, bar.zone_label):
+        if part is bar.reached_label:
             continue
         assert part.focusPolicy() & Qt.FocusPolicy.TabFocus, part
         assert part.accessibleName() or part.text(), part  # type: ignore[attr-defined] # buttons
@@ -311,9 +317,10 @@ def test_the_window_passes_zone_and_theme(open_window: OpenWindow, desk: FakeDes
     bar = window.transport.bar
     assert bar is not None
     utc = next(one for one in window.menus.actions if one.text() == "Times in U&TC")
-    utc.trigger()
+    QTest.mouseClick(bar.zone_button, _LEFT)
+    assert utc.isChecked()
     assert bar.moment_field.text() == "07:53:20.123"
-    assert bar.zone_label.text() == "UTC"
+    assert bar.zone_button.text() == "UTC"
 
 
 @pytest.mark.qt_log_ignore("This plugin does not support")
