@@ -27,9 +27,12 @@ from orderbook_desktop.core.replay import (
 from orderbook_desktop.core.replay_status import REAL_TIME, UNLIMITED
 from orderbook_desktop.core.sources import BookLook
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
+from orderbook_desktop.core.tape import Tape
 from orderbook_desktop.core.time_text import duration_text
 from orderbook_desktop.core.timeline import Gap
 from orderbook_desktop.replay.clock import ReplayClock
+from orderbook_desktop.replay.large_trades import LargeTrade, LargeTradeFinder
+from orderbook_desktop.replay.marks import Bookmarks, Survey
 from orderbook_desktop.replay.reel import Piece, Reel, Spot
 from orderbook_desktop.replay.steps import Steps
 from orderbook_desktop.replay.trade_reel import TradeReel
@@ -38,7 +41,7 @@ from orderbook_desktop.storage.failures import driver_failures_raised
 from orderbook_desktop.storage.reading.recording import CrossedRecording
 from orderbook_desktop.storage.store.recording_store import RecordingStore
 from orderbook_desktop.system.alarm import Alarm
-from orderbook_desktop.system.tasks import end_tasks
+from orderbook_desktop.system.tasks import end_tasks, set_within
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +54,8 @@ _AHEAD_AT_MOST: Final = 24
 _AHEAD_BYTES: Final = 64 << 20
 # A stretch without an event that is skipped is at least so long.
 _QUIET_NS: Final = 60 * _NS_A_S
+# Of it so much is played behind the one event, and before the next.
+_BESIDE_QUIET_NS: Final = _NS_A_S
 # How often a recording that grows is looked at: near its end, and elsewhere.
 _LOOK_NEAR_S: Final = 0.5
 _LOOK_S: Final = 10.0
@@ -82,6 +87,16 @@ class UnknownId(DatabaseError):
 
     def __str__(self) -> str:
         return f"Update id {self.update_id} of {self.market} is not recorded."
+
+
+class NothingThere(DatabaseError):
+    """No `target` is recorded before or after the moment; `side` says which."""
+
+    target: str
+    side: str
+
+    def __str__(self) -> str:
+        return f"No {self.target} is known {self.side} this moment."
 
 
 class _Limit(Enum):
@@ -144,9 +159,16 @@ class Player:
         self._wanted, self._idle = asyncio.Event(), asyncio.Event()
         self._changed: Callable[[], None] | None = None
         self._book = Book()
+        self._tape: Tape | None = None
         # What the book is of: piece and place.
         self._shown: tuple[Piece, int] | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._bookmarks = Bookmarks(store, market)
+        self._survey = Survey(store, market, self._told_due)
+        self._large = LargeTrades()
+        self._finder: LargeTradeFinder | None = None
+        self._search: asyncio.Task[LargeTrade | None] | None = None
+        self._store = store
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self, at: int | None = None) -> None:
         """Open the recording at a time (None: its first moment).
@@ -159,8 +181,13 @@ class Player:
             timeline = self._reel.timeline
             if not timeline.covers:
                 raise NothingRecorded(self.market)
+            self._survey.know(timeline, is_growing=self._reel.is_growing)
             await self._go_to_time(timeline.from_ms * _NS_A_MS if at is None else at)
-        self._task = asyncio.create_task(self._work(), name=f"replay of {self.market}")
+        self._command(self._bookmarks.load)
+        jobs = (self._work(), "replay"), (self._survey.run(), "coverage")
+        self._tasks = [
+            asyncio.create_task(job, name=f"{name} of {self.market}") for job, name in jobs
+        ]
 
     async def idle(self) -> None:
         """Wait until all commands are done, and what is wanted soon is read."""
@@ -171,8 +198,7 @@ class Player:
         self._changed = None
         if self._alarm is not None:
             self._alarm.close()
-        if self._task is not None:
-            await end_tasks(self._task)
+        await end_tasks(*self._tasks)
         await self._reel.close()
         await self._trades.close()
 
@@ -188,17 +214,17 @@ class Player:
     @property
     def coverage(self) -> Coverage:
         """See `Replay`."""
-        return Coverage(self._reel.timeline, is_growing=self._reel.is_growing)
+        return self._survey.coverage
 
     @property
     def bookmarks(self) -> Sequence[Bookmark]:
         """See `Replay`."""
-        return ()
+        return self._bookmarks.all
 
     @property
     def bookmarks_problem(self) -> str:
         """See `Replay`."""
-        return "Bookmarks can't be stored with this recording."
+        return self._bookmarks.problem
 
     def look(self) -> BookLook:
         """See `BookSource`."""
@@ -213,8 +239,10 @@ class Player:
             FeedState.REPLAY, SourceKind.MONGO, last_received_ns=received_ns, detail=detail
         )
         spot = self._spot
-        tape = None if spot is None else self._trades.tape_at(spot, self._order)
-        return BookLook(self._book, feed, tape=tape, replay=status)
+        if spot is not None and not self._is_busy:
+            # Where a command goes, other trades are read: the clock still stands at these.
+            self._tape = self._trades.tape_at(spot, self._order)
+        return BookLook(self._book, feed, tape=self._tape, replay=status)
 
     def call_on_change(self, changed: Callable[[], None] | None) -> None:
         """See `Replay`."""
@@ -285,19 +313,34 @@ class Player:
 
     def set_large(self, large: LargeTrades) -> None:
         """See `Replay`."""
+        if large != self._large:
+            self._large, self._finder = large, None
 
     def add_bookmark(self, note: str = "") -> None:
         """See `Replay`."""
+        spot = self._spot
+        if not self._bookmarks.problem and spot is not None and not spot.in_gap:
+            event_ms, update_id = spot.piece.event_ms_at(spot.place), spot.piece.id_at(spot.place)
+            # A book from before the first event may have no time of its own.
+            event_ms = event_ms or spot.at_ns // _NS_A_MS
+            self._command(partial(self._bookmarks.add, event_ms, update_id, note))
 
     def change_bookmark(self, key: str, note: str) -> None:
         """See `Replay`."""
+        self._command(partial(self._bookmarks.change, key, note))
 
     def remove_bookmark(self, key: str) -> None:
         """See `Replay`."""
+        self._command(partial(self._bookmarks.remove, key))
 
     def _command(self, command: _Command, *, is_seek: bool = False) -> None:
         """Have a command done after those before it; the clock waits for it."""
         self._advance(self._now_ns())
+        self._enqueue(command, is_seek=is_seek)
+
+    def _enqueue(self, command: _Command, *, is_seek: bool = False) -> None:
+        if self._search is not None:
+            self._search.cancel()
         if is_seek and self._is_seek_last and self._commands:
             # Of seeks that follow each other only the latest counts.
             self._commands.pop()
@@ -329,8 +372,9 @@ class Player:
         while following is not None and at_ns >= following.first_due(self._order):
             piece, place = following, following.first
             following = self._reel.known_after(piece)
-        # What is wanted soon goes on with the clock.
-        self._want()
+        if at_ns != spot.at_ns:
+            # What is wanted soon goes on with the clock.
+            self._want()
         place = max(place, piece.place_at(at_ns, self._order))
         self._spot = Spot(piece, place, at_ns)
         if at_ns >= clock.limit_ns:
@@ -339,10 +383,15 @@ class Player:
             self._skip_quiet(piece, place, now_ns)
 
     def _skip_quiet(self, piece: Piece, place: int, now_ns: int) -> None:
-        at_ns, next_ns = self._clock.at(now_ns), self._next_due(piece, place)
-        if next_ns is not None and next_ns - at_ns >= _QUIET_NS:
-            self._clock.go_to(next_ns, self._clock.limit_ns, now_ns)
-            self._advance(now_ns)
+        """Go on to shortly before the next event, if that is long after this one."""
+        at_ns, due_ns = self._clock.at(now_ns), piece.due_at(place, self._order)
+        next_ns = self._next_due(piece, place)
+        if next_ns is None or next_ns - due_ns < _QUIET_NS:
+            return
+        shortly_ns = next_ns - _BESIDE_QUIET_NS
+        if due_ns + _BESIDE_QUIET_NS <= at_ns < shortly_ns:
+            self._clock.go_to(shortly_ns, self._clock.limit_ns, now_ns)
+            self._spot = Spot(piece, place, shortly_ns)
 
     def _next_due(self, piece: Piece, place: int) -> int | None:
         """Return when the next event is due, as far as it is in memory."""
@@ -361,7 +410,7 @@ class Player:
             begin_ns = self._loop[0]
             timeline = self._reel.timeline
             at_ns = timeline.from_ms * _NS_A_MS if begin_ns is None else begin_ns
-            self._command(partial(self._go_to_time, at_ns), is_seek=True)
+            self._enqueue(partial(self._go_to_time, at_ns), is_seek=True)
         elif self._limit is _Limit.EDGE:
             self._at_edge(spot, now_ns)
         elif unread is not None and unread.after_id == spot.piece.last_id:
@@ -378,7 +427,7 @@ class Player:
             self._spot = Spot(spot.piece, spot.piece.last, spot.at_ns, in_gap=True)
             if self._skips_gaps and self._reel.neighbour(run, back=False) is not None:
                 self._skipped = run.gap_after
-                self._command(self._go_on)
+                self._enqueue(self._go_on)
             else:
                 self._clock.pause(now_ns)
         else:
@@ -472,12 +521,20 @@ class Player:
     # What the player's task does.
 
     async def _work(self) -> None:
+        looked_s = asyncio.get_running_loop().time()
         while True:
             self._wanted.clear()
+            patience_s = self._patience_s()
+            left_s = None
+            if patience_s is not None:
+                left_s = looked_s + patience_s - asyncio.get_running_loop().time()
             if self._commands:
                 await self._do_next()
+            elif left_s is not None and left_s <= 0:
+                await self._look_again()
+                looked_s = asyncio.get_running_loop().time()
             elif not await self._read_on():
-                await self._wait()
+                await self._wait(left_s)
 
     async def _do_next(self) -> None:
         self._is_busy = True
@@ -499,7 +556,6 @@ class Player:
     def _failed(self, error: Exception) -> None:
         self._problem = self._sentence(error)
         _log.info("replay of %s: %s", self.market, self._problem)
-        self._clock.pause(self._now_ns())
 
     def _sentence(self, error: Exception) -> str:
         known = SystemLack.of(error) or SystemRefusal.of(error) or error
@@ -580,20 +636,19 @@ class Player:
             return False
         return await self._reel.before(spot.piece) is not None
 
-    async def _wait(self) -> None:
-        """Wait until there is something to do; meanwhile look whether the recording grows."""
+    def _patience_s(self) -> float | None:
+        """Return how often to look whether the recording has grown; None: it does not grow."""
         spot = self._spot
-        patience = None
-        if self._reel.is_growing or self._unread is not None:
-            near = spot is not None and self._reel.ends_run(self._last_known(spot.piece))
-            patience = _LOOK_NEAR_S if near else _LOOK_S
+        if not self._reel.is_growing and self._unread is None:
+            return None
+        is_near = spot is not None and self._reel.ends_run(self._last_known(spot.piece))
+        return _LOOK_NEAR_S if is_near else _LOOK_S
+
+    async def _wait(self, seconds: float | None) -> None:
+        """Wait until there is something to do, so long at most."""
         if not self._wanted.is_set():
             self._idle.set()
-        try:
-            async with asyncio.timeout(patience):
-                await self._wanted.wait()
-        except TimeoutError:
-            await self._look_again()
+        await set_within(self._wanted, seconds)
 
     async def _look_again(self) -> None:
         try:
@@ -604,6 +659,7 @@ class Player:
         except _READING_FAILS as error:
             _log.info("replay of %s: %s", self.market, self._sentence(error))
             return
+        self._survey.know(self._reel.timeline, is_growing=self._reel.is_growing)
         if changed:
             self._move_limit(self._now_ns())
             self._told()
@@ -637,11 +693,7 @@ class Player:
         await self._arrive(spot)
 
     async def _go_to_id(self, update_id: int) -> None:
-        found = await self._reel.with_id(update_id)
-        if found is None:
-            raise UnknownId(self.market, update_id)
-        piece, place = found
-        await self._arrive(Spot(piece, place, piece.due_at(place, self._order)))
+        await self._arrive(await self._at_id(update_id))
 
     async def _go_to_end(self) -> None:
         await self._reel.refresh()
@@ -684,8 +736,59 @@ class Player:
 
     async def _jump_to(self, target: Target, *, back: bool) -> None:
         spot = self._spot
-        if spot is not None and target is Target.GAP:
-            await self._arrive(await self._steps.gap(spot, self._order, back=back))
+        if spot is None:
+            return
+        self._problem = ""
+        if target is Target.GAP:
+            found: Spot | None = await self._steps.gap(spot, self._order, back=back)
+        elif target is Target.BOOKMARK:
+            found = await self._at_bookmark(spot, back=back)
+        else:
+            found = await self._at_large(spot, back=back)
+        if found is None or found is spot:
+            raise NothingThere(target.value, "before" if back else "after")
+        await self._arrive(found)
+
+    async def _at_bookmark(self, spot: Spot, *, back: bool) -> Spot | None:
+        """Return where the next bookmark is."""
+        event_ms, update_id = spot.at_ns // _NS_A_MS, spot.piece.last_id
+        if not spot.in_gap:
+            event_ms = spot.piece.event_ms_at(spot.place) or event_ms
+            update_id = spot.piece.id_at(spot.place)
+        bookmark = self._bookmarks.beside(event_ms, update_id, back=back)
+        return None if bookmark is None else await self._at_id(bookmark.update_id)
+
+    async def _at_large(self, spot: Spot, *, back: bool) -> Spot | None:
+        """Return where the next large trade is; None also if another command came meanwhile."""
+        finder = self._finder
+        if finder is None:
+            finder = LargeTradeFinder(self._store.trades, self.market, self._large)
+            self._finder = finder
+        found = await self._find(finder, spot.at_ns, back=back)
+        if found is not None and found.trade_id == spot.trade_id:
+            found = await self._find(finder, found.due_ns, back=back)
+        if found is None:
+            return None
+        place = await self._trades.place_of(found.trade_id, found.event_ms)
+        return None if place is None else await self._steps.at_trade(place, self._order)
+
+    async def _find(self, finder: LargeTradeFinder, at_ns: int, *, back: bool) -> LargeTrade | None:
+        """Look for a large trade until the next command comes."""
+        search = asyncio.ensure_future(finder.find(at_ns, self._order, back=back))
+        self._search = search
+        try:
+            await asyncio.wait({search})
+            return None if search.cancelled() else search.result()
+        finally:
+            self._search = None
+            await end_tasks(search)
+
+    async def _at_id(self, update_id: int) -> Spot:
+        found = await self._reel.with_id(update_id)
+        if found is None:
+            raise UnknownId(self.market, update_id)
+        piece, place = found
+        return Spot(piece, place, piece.due_at(place, self._order))
 
 
 def _gap_text(gap: Gap) -> str:

@@ -254,6 +254,16 @@ class TradeReel:
             if not self._parts or not await self._read_before():
                 return None
 
+    async def place_of(self, trade_id: int, event_ms: int) -> TradePlace | None:
+        """Return the place of a trade that was traded at a time; None if it is gone."""
+        for attempt in range(2):
+            for part in self._parts:
+                if part.first_id <= trade_id <= part.last_id:
+                    return TradePlace(part, trade_id - part.first_id)
+            if not attempt:
+                await self._begin_at(event_ms)
+        return None
+
     def _count_before(self, spot: Spot, order: ReplayOrder) -> int:
         """Return how many trades in memory are due at a spot."""
         event_us = _event_us(spot)

@@ -91,8 +91,8 @@ async def _following(parts: AsyncGenerator[_T]) -> tuple[_T] | None:
     return None
 
 
-async def set_within(event: asyncio.Event, seconds: float) -> bool:
-    """Wait until `event` is set, for at most `seconds`; return whether it is set."""
+async def set_within(event: asyncio.Event, seconds: float | None) -> bool:
+    """Wait until `event` is set, for at most `seconds` (None: for ever); return whether it is."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()
