@@ -241,7 +241,7 @@ class RecordingReader:
 
         The playback is an iterator of depth events and trades, in the order of their receipt, or
         with the order "exchange" in that of the exchange's times. Each is a `PlayedEvent`
-        (`help(orderbook_desktop.replay.events.PlayedEvent)`), and gives its whole book when it is
+        (`help(orderbook_desktop.replay.playback.PlayedEvent)`), and gives its whole book when it is
         asked for it. With a `speed` each event comes when it is due, so many times as fast as it
         was; else as fast as it is asked for. Close the playback to end it early.
         """

@@ -59,7 +59,8 @@ class Play(Struct, frozen=True, kw_only=True):
     It is played from `from_ms` to before `to_ms` (None: all; the exchange's times), `speed` times
     as fast as it was (infinity: as fast as it goes). With `waits` it begins `delay_s` after the
     first subscription, so that clients have their books before the first event; else at once. So it
-    does behind a gap of the book. Gaps take their time, unless the play `skips_gaps`.
+    does behind a gap of the book, and so it ends. Gaps take their time, unless the play
+    `skips_gaps`.
     """
 
     from_ms: int | None = None
@@ -96,10 +97,6 @@ class NothingToPlay(KnownError):
         )
 
 
-def _tell_nothing(_gap: Gap) -> None:
-    """Tell nothing of a gap."""
-
-
 class RecordedSource:
     """Plays the recording of `market` in `store`; it is a `MarketSource`.
 
@@ -118,7 +115,7 @@ class RecordedSource:
         store: RecordingStore,
         market: str,
         play: Play,
-        on_gap: Callable[[Gap], None] = _tell_nothing,
+        on_gap: Callable[[Gap], None],
     ) -> None:
         self._store = store
         self._market = market
@@ -152,6 +149,11 @@ class RecordedSource:
         return self.counts.events + self.counts.trades
 
     @property
+    def _lead_s(self) -> float:
+        """How long clients get for taking a book."""
+        return self._play.delay_s if self._play.waits else 0.0
+
+    @property
     def progress(self) -> float | None:
         """How much of the time was played (0 to 1); None where no book is recorded."""
         from_ms, to_ms = self._span_ms
@@ -173,6 +175,9 @@ class RecordedSource:
         play = self._play
         timeline = await Recording(self._store, self._market).timeline()
         self._gaps = timeline.gaps
+        begin = None if play.from_ms is None else timeline.at(play.from_ms)
+        if isinstance(begin, Gap):
+            self._on_gap(begin)
         part_of_it = timeline.between(play.from_ms, play.to_ms)
         self._span_ms = part_of_it.from_ms, part_of_it.to_ms
         parts = replayed(self._store, self._market, play.from_ms, play.to_ms, play.order)
@@ -193,13 +198,15 @@ class RecordedSource:
             raise BugError("a source is played that is not open")
         if self._play.waits:
             await self._subscribed.wait()
-            await asyncio.sleep(self._play.delay_s)
+            await asyncio.sleep(self._lead_s)
         await self._play_part(self._first, publish)
         async for prepared in self._parts:
             if prepared.part.opens:
                 await self._begin_gap(prepared.part)
             await self._play_part(prepared, publish)
         await self._drained(0)
+        # Clients may compare their books with the last one.
+        await asyncio.sleep(self._lead_s)
 
     def want(self, streams: Collection[str]) -> None:
         """Begin to play once a stream of the market is among `streams`."""
@@ -276,7 +283,7 @@ class RecordedSource:
 
     async def _end_gap(self, depth: DepthPiece, due_ns: int) -> None:
         """Let clients take the book behind the gap, before the event that is due at `due_ns`."""
-        lead_s = self._play.delay_s if self._play.waits else 0.0
+        lead_s = self._lead_s
         if self._skips_gaps:
             self._pace.skip_to(due_ns, lead_s)
         else:

@@ -16,8 +16,7 @@ from orderbook_desktop.app.python_api import RecordingReader
 from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.exchange.local.synthetic import write_capture
-from orderbook_desktop.replay.events import PlayedEvent
-from orderbook_desktop.replay.playback import Playback
+from orderbook_desktop.replay.playback import Playback, PlayedEvent
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.system.pace import Pace
 from tests.app.command import run_command

@@ -242,6 +242,19 @@ async def test_the_first_book_behind_a_gap_is_served_before_the_next_event(
             assert source.counts.events == 20
 
 
+async def test_a_gap_in_which_the_play_is_to_begin_is_told(database: Database) -> None:
+    first, second = await _with_gap(database, 3_600_000)
+    gaps: list[Gap] = []
+    play = replace(_MAX, from_ms=first.events[-1].event_ms + 1_000, waits=False)
+    source = _source(database, play, gaps)
+    async with asyncio.timeout(60), serve_recording(source, "127.0.0.1", 0, stays=True) as exchange:
+        await exchange.finished()
+    assert [gap.first_missing for gap in gaps] == [first.last_id + 1]
+    assert (source.counts.events, source.counts.gaps) == (20, 0)
+    assert source.progress == 1
+    assert source.reached_ms == second.events[-1].event_ms
+
+
 async def test_amid_a_gap_no_book_is_served(database: Database) -> None:
     first, _ = await _with_gap(database, 3_600_000)
     async with asyncio.timeout(60), _served(database, Play(speed=10.0, delay_s=0)) as exchange:

@@ -13,6 +13,7 @@ from ccxt.base.errors import NetworkError
 from ccxt.pro.binance import binance
 
 from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.core.timeline import Gap
 from orderbook_desktop.exchange.local import LocalExchange
 from orderbook_desktop.replay.served import Play, RecordedSource, serve_recording
 from orderbook_desktop.storage.store.database import Database
@@ -67,7 +68,8 @@ async def test_ccxt_ends_in_the_true_book(database: Database, has_gap: bool) -> 
         tape.diffs(5)
         shelved = await Shelf(database).put(tape, 40, GapCause.USER)
     play = Play(speed=100.0, delay_s=0.2, skips_gaps=True)
-    source = RecordedSource(DatabaseStore(database), tape.market, play)
+    gaps: list[Gap] = []
+    source = RecordedSource(DatabaseStore(database), tape.market, play, gaps.append)
     async with (
         asyncio.timeout(120),
         serve_recording(source, "127.0.0.1", 0, stays=True) as exchange,
@@ -76,3 +78,4 @@ async def test_ccxt_ends_in_the_true_book(database: Database, has_gap: bool) -> 
         book, lost = await _followed(client, shelved.last_id)
     assert _is_true(book, shelved)
     assert (lost > 0) is has_gap
+    assert len(gaps) == has_gap

@@ -139,7 +139,7 @@ async def _tell_gaps_of_trades(store: RecordingStore, market: str, play: Play) -
 
 def _tell_gap(gap: Gap) -> None:
     span = f"{time_text(gap.from_ms)} to {time_text(gap.to_ms)}"
-    _remark(f"gap from {span}: {gap.account}; connected programs were disconnected")
+    _remark(f"gap from {span}: {gap.account}; programs get the book behind it")
 
 
 def _reached(source: RecordedSource) -> str:

@@ -22,10 +22,12 @@ from orderbook_desktop.app.python_api import RecordingReader
 from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.exchange.local.synthetic import write_capture
-from orderbook_desktop.replay.events import PlayedEvent
+from orderbook_desktop.replay.playback import PlayedEvent
 from orderbook_desktop.storage.store.database import Database
 from tests.app.command import run_command
 from tests.core.reference_book import Pairs, pairs_of
+from tests.core.test_real_capture import CAPTURE
+from tests.exchange.local.true_book import capture_messages
 from tests.replay.test_served import sent_text
 from tests.storage.made_trades import asked, received
 from tests.storage.recording_fixtures import ServerThread, Tape
@@ -145,7 +147,7 @@ async def test_a_gap_of_a_recording_is_a_gap_of_the_recording_of_its_replay(
     output, told = await asyncio.to_thread(play)
     (gap_line,) = [line for line in output.splitlines() if "gap from" in line]
     assert gap_line.startswith("orderbook-desktop: gap from ")
-    assert gap_line.endswith("; connected programs were disconnected")
+    assert gap_line.endswith("; programs get the book behind it")
     assert output.endswith(f": 80 events, {len(trades)} trades, 1 gap.\n")
     with od.open_recording("BTC/USDT", dsn=server.dsn, db_name=to[1]) as again:
         (gap,) = again.gaps
@@ -180,6 +182,24 @@ def test_a_part_is_played_as_fast_as_it_goes_to_its_end(packed: Path, tmp_path: 
     assert texts == [event.payload for event in depth]
     assert replay.returncode == 0, output
     assert f": {len(depth)} events, " in output.splitlines()[-1]
+
+
+@pytest.mark.skipif(not CAPTURE.is_file(), reason="the real capture is not here")
+def test_the_frames_are_those_of_the_real_capture(
+    server: ServerThread, database: Database, tmp_path: Path
+) -> None:
+    where = ("--db-name", database.name)
+    assert run_command(server.folder, "import", str(CAPTURE), *where).returncode == 0
+    given = ("replay", "BTC/USDT", "--port", "0", "--speed", "max", *where)
+    with _started(server.folder, *given) as replay:
+        address = _addresses(replay)["ORDERBOOK_WS_URL"]
+        target = f"{address}/stream?streams=btcusdt@depth@100ms"
+        with connect(target, max_size=None) as websocket:
+            frames = [text.encode() for text in websocket if isinstance(text, str)]
+        assert replay.wait(60) == 0
+    captured = [text for _, text in capture_messages(CAPTURE) if b"@depth" in text[:60]]
+    # Two events came before the collector's first book.
+    assert frames == captured[2:]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="ended by a signal")
