@@ -7,7 +7,7 @@ The work is that of the columns, plus a search in sorted times.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import tzinfo
 from typing import Final, NamedTuple, Self, TypeVar
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.replay import Bookmark, Coverage, Quiet
 from orderbook_desktop.core.time_text import duration_text, moment_text
-from orderbook_desktop.core.timeline import Gap
+from orderbook_desktop.core.timeline import Cover, Gap
 from orderbook_desktop.core.trade_coverage import TradeGap
 
 NS_PER_MS: Final = 1_000_000
@@ -142,10 +142,10 @@ class CoverageMap:
         self.coverage = coverage
         self.bookmarks = bookmarks
         timeline = coverage.timeline
-        self._covers = _Stretches.of((one.from_ms, one.to_ms) for one in timeline.covers)
-        self._gaps = _Stretches.of((one.from_ms, one.to_ms) for one in timeline.gaps)
-        self._quiet = _Stretches.of((one.from_ms, one.to_ms) for one in coverage.quiet)
-        self._of_trades = _Stretches.of((one.from_ms, one.to_ms) for one in coverage.trade_gaps)
+        self._covers = _Stretches.of(timeline.covers)
+        self._gaps = _Stretches.of(timeline.gaps)
+        self._quiet = _Stretches.of(coverage.quiet)
+        self._of_trades = _Stretches.of(coverage.trade_gaps)
         self._marked = np.array([one.event_ms for one in bookmarks], np.int64) * NS_PER_MS
 
     @property
@@ -198,9 +198,10 @@ class _Stretches(NamedTuple):
     ends: _Times
 
     @classmethod
-    def of(cls, times_ms: Iterable[tuple[int, int]]) -> Self:
-        pairs = np.array(list(times_ms), np.int64).reshape(-1, 2) * NS_PER_MS
-        return cls(pairs[:, 0], pairs[:, 1])
+    def of(cls, stretches: Sequence[Cover | Gap | TradeGap | Quiet]) -> Self:
+        begins = np.array([one.from_ms for one in stretches], np.int64)
+        ends = np.array([one.to_ms for one in stretches], np.int64)
+        return cls(begins * NS_PER_MS, ends * NS_PER_MS)
 
     def length_in(self, base_ns: int, edges: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return how much of the time between each two edges (ns after `base_ns`) is in them."""

@@ -137,7 +137,6 @@ class BookmarkList(Dialog):
         self.setWindowTitle("Bookmarks")
         self.headline = text_label(self)
         self.note = text_label(self, "noBookmarks")
-        self.note.setText(_EMPTY)
         self.note.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.model = BookmarkModel(self._change_note, self)
         self.table = BookmarkTable(self.model, self)
@@ -169,6 +168,7 @@ class BookmarkList(Dialog):
         has_rows = bool(self.model.rowCount())
         problem = replay.bookmarks_problem
         self.headline.setText(problem or f"Bookmarks in the recording of {replay.status.symbol}")
+        self.note.setText("" if problem else _EMPTY)
         self._middle.setCurrentWidget(self.table if has_rows else self.note)
         if has_rows and (not had_rows or not self.table.selectionModel().hasSelection()):
             self.table.selectRow(0)

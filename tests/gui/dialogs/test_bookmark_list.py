@@ -110,10 +110,12 @@ def test_it_follows_the_replay(shown: BookmarkList, replay: FakeReplay, qtbot: Q
     replay.bookmarks = ()
     shown.look()
     assert shown.note.isVisible()
+    assert shown.note.text().startswith("There is no bookmark yet.")
     assert not shown.go_button.isEnabled()
     replay.bookmarks_problem = "A packed file can't be written."
     shown.look()
     assert shown.headline.text() == "A packed file can't be written."
+    assert shown.note.text() == ""
 
 
 def test_it_closes_with_the_replay(shown: BookmarkList, desk: FakeDesk) -> None:
