@@ -26,18 +26,18 @@ _log = logging.getLogger(__name__)
 
 # What is not looked at any more is read no more.
 _WANTED_S: Final = 5.0
-_LOOK_S: Final = 0.25
 # What is being recorded grows; others change only by imports and removals.
 _RECORDED_S: Final = 3.0
 _OTHERS_S: Final = 60.0
 
 
 class _Market(Struct):
-    """What is known of a market, and when (in s) it was read."""
+    """What is known of a market, and when (in s) it was read. It is `stale` if a job has ended."""
 
     entry: LibraryEntry | None = None
     recorder: RecorderState = RecorderState.NONE
     read_at: float = float("-inf")
+    stale: bool = True
 
 
 class LibraryReader:
@@ -67,20 +67,23 @@ class LibraryReader:
     def refresh(self) -> None:
         """Read all recordings again soon; called in the loop of `run`."""
         for known in self._markets.values():
-            known.read_at = float("-inf")
+            known.stale = True
         self._changed.set()
 
     async def run(self) -> None:
-        """Read what is due, one market after another, with pauses as long as the reading needs."""
+        """Look again and again; the pauses are many times as long as the looks."""
+        before_s = took_s = 0.0
         while True:
             await self._database.until_connected()
             if self._now() - self._wanted_at < _WANTED_S:
+                begun = self._now()
                 await self.look()
-            await set_within(self._changed, _LOOK_S)
+                before_s, took_s = took_s, self._now() - begun
+            await set_within(self._changed, pause_after(before_s, took_s))
             self._changed.clear()
 
     async def look(self) -> None:
-        """Read the recordings that are due."""
+        """Read what is new or stale, and of the others the one that is due longest."""
         try:
             with driver_failures_raised():
                 await self._read_due()
@@ -103,24 +106,28 @@ class LibraryReader:
         }
         if not self._markets or before.keys() - self._markets.keys():
             self._publish()
-        took_s = 0.0
-        for market, known in self._markets.items():
-            state = states.get(market, RecorderState.NONE)
-            if not self._is_due(known, state):
-                continue
-            begun = self._now()
-            is_first = known.entry is None
-            known.read_at, known.recorder = begun, state
-            summary = await summary_of(self._database, market, state)
-            known.entry = None if summary is None else _unless_same(known.entry, entry_of(summary))
-            self._publish()
-            before_s, took_s = took_s, self._now() - begun
-            if not is_first:
-                await asyncio.sleep(pause_after(before_s, took_s))
+        due = [
+            market
+            for market, known in self._markets.items()
+            if self._is_due(known, states.get(market, RecorderState.NONE))
+        ]
+        fresh = [market for market in due if self._markets[market].stale]
+        if due and not fresh:
+            fresh = [min(due, key=lambda market: self._markets[market].read_at)]
+        for market in fresh:
+            await self._read(market, states.get(market, RecorderState.NONE))
+
+    async def _read(self, market: str, state: RecorderState) -> None:
+        known = self._markets[market]
+        known.read_at, known.recorder, known.stale = self._now(), state, False
+        summary = await summary_of(self._database, market, state)
+        known.entry = None if summary is None else _unless_same(known.entry, entry_of(summary))
+        self._publish()
 
     def _is_due(self, known: _Market, state: RecorderState) -> bool:
         period_s = _RECORDED_S if state.is_live else _OTHERS_S
-        return state is not known.recorder or self._now() - known.read_at >= period_s
+        is_old = self._now() - known.read_at >= period_s
+        return known.stale or state is not known.recorder or is_old
 
     def _publish(self) -> None:
         """Show what is known; the same entries as before are the same object."""

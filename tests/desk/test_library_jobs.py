@@ -104,6 +104,41 @@ async def test_what_is_added_by_another_program_is_seen(
     assert [entry.key for entry in library.entries or ()] == [BTC, ETH]
 
 
+async def test_old_numbers_are_read_again_one_market_at_a_time(
+    stored: Database, server: ServerThread
+) -> None:
+    now = [100.0]
+    await Shelf(stored).put(Tape("ETHUSDT"), 5)
+    database = PatientDatabase(stored.name)
+    database.connect(server.dsn)
+    reader = LibraryReader(database, now=lambda: now[0])
+
+    def events() -> list[int]:
+        return [entry.events for entry in reader.entries or ()]
+
+    try:
+        await reader.look()
+        assert events() == [100, 5]
+        await stored.collection("segments").delete_many({"market": "BTCUSDT"})
+        before = reader.entries
+        await reader.look()
+        assert reader.entries is before
+        now[0] += 61
+        await reader.look()
+        # Its trades are still there.
+        assert events() == [0, 5]
+        # Nothing is left of the other one.
+        await stored.collection("segments").delete_many({})
+        await reader.look()
+        assert events() == [0]
+        reader.refresh()
+        await claim(stored, sent(range(50, 60)))
+        await reader.look()
+        assert [entry.trades for entry in reader.entries or ()] == [35]
+    finally:
+        database.close()
+
+
 @pytest.mark.expects_log("the recordings can't be listed")
 @pytest.mark.allows_log("the database failed")
 async def test_why_nothing_can_be_read_is_told() -> None:

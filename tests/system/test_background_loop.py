@@ -15,6 +15,7 @@ from contextlib import aclosing
 import pytest
 
 from orderbook_desktop.system.background_loop import BackgroundLoop
+from orderbook_desktop.system.tasks import Workers
 
 
 @pytest.fixture
@@ -35,6 +36,22 @@ def test_results_and_errors_come_back(loop: BackgroundLoop) -> None:
     with pytest.raises(ValueError, match="negative"):
         loop.run(_double(-1))
     assert loop.run(_double(5)) == 10
+
+
+def test_work_is_started_without_waiting_and_can_be_cancelled(loop: BackgroundLoop) -> None:
+    assert loop.start(_double(3)).result(60) == 6
+    called = threading.Event()
+    loop.call(called.set)
+    assert called.wait(60)
+    endless = loop.start(asyncio.sleep(3_600))
+    assert endless.cancel()
+
+
+def test_after_the_end_nothing_is_called() -> None:
+    loop = BackgroundLoop("ended", Workers())
+    assert loop.run(asyncio.to_thread(threading.current_thread)).name.startswith("work")
+    loop.close()
+    loop.call(pytest.fail)
 
 
 class _Numbers:

@@ -8,9 +8,18 @@ from pathlib import Path
 from typing import Final
 
 from msgspec.structs import replace
-from PySide6.QtCore import QItemSelection, QModelIndex, QSize, Qt, QTimer, Signal
+from PySide6.QtCore import QItemSelection, QModelIndex, QPoint, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import QDragEnterEvent, QDropEvent, QHideEvent, QShowEvent
-from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QHBoxLayout,
+    QLabel,
+    QMenu,
+    QPushButton,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
 
 from orderbook_desktop.core.desk import Connections, Desk
 from orderbook_desktop.core.disk import bytes_text
@@ -181,6 +190,8 @@ class RecordingManager(Dialog):
     def _connect(self) -> None:
         self.symbol_box.chosen.connect(self._add)
         self.symbol_box.left.connect(self._leave_field)
+        self.table.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        self.table.customContextMenuRequested.connect(self._show_menu)
         self.stored.ordered.connect(self._ordered)
         self.stored.playing.connect(self.commanded)
         self.jobs.stop_wanted.connect(self._stop_job)
@@ -286,6 +297,15 @@ class RecordingManager(Dialog):
         else:
             self.gaps_wanted.emit(rows[0].symbol)
 
+    def _show_menu(self, at: QPoint) -> None:
+        """Show the commands that the selected rows have."""
+        menu = QMenu(self)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        for button in (*self.stored.of_rows, *self._of_rows):
+            if button.isEnabled():
+                menu.addAction(button.text(), button.click)
+        menu.popup(self.table.viewport().mapToGlobal(at))
+
     def _ordered(self) -> None:
         self._leave_field()
         self.look()
@@ -334,14 +354,18 @@ class RecordingManager(Dialog):
         if self.model.rowCount():
             self.table.setFocus()
 
-    def _lay_out(self) -> None:
-        self._middle.addWidget(self.table)
-        self._middle.addWidget(self.empty)
-        of_rows = (
+    @property
+    def _of_rows(self) -> tuple[QPushButton, ...]:
+        """The buttons for the selected rows, but for those of what is stored."""
+        return (
             *(self.start_button, self.stop_button, self.remove_button),
             *(self.show_button, self.gaps_button),
         )
-        for button in (*of_rows, self.close_button):
+
+    def _lay_out(self) -> None:
+        self._middle.addWidget(self.table)
+        self._middle.addWidget(self.empty)
+        for button in (*self._of_rows, self.close_button):
             # Enter belongs to the table, not to a default button.
             button.setAutoDefault(False)
         self.remove_button.setToolTip(
@@ -353,7 +377,7 @@ class RecordingManager(Dialog):
         top.addWidget(self.symbol_box, 1)
         top.addStretch(2)
         self.gaps_button.setToolTip("When and why its recording has gaps")
-        for button in of_rows:
+        for button in self._of_rows:
             bottom.addWidget(button)
         self.here_too_box.setToolTip(
             "Record also while another program records it; otherwise that recording is followed"

@@ -70,15 +70,20 @@ class StoredBar(QWidget):
         self.open_button = self._button("&Open file…", self.open_file, "A packed file (.obd)")
         line = QHBoxLayout(self)
         line.setContentsMargins(0, 0, 0, 0)
-        for button in (
-            *(self.play_button, self.verify_button, self.export_button, self.pack_button),
-            *(self.merge_button, self.remove_button),
-        ):
+        for button in self.of_rows:
             line.addWidget(button)
         line.addStretch(1)
         line.addWidget(self.import_button)
         line.addWidget(self.open_button)
         self.offer(())
+
+    @property
+    def of_rows(self) -> tuple[QPushButton, ...]:
+        """The buttons for the selected rows."""
+        return (
+            *(self.play_button, self.verify_button, self.export_button, self.pack_button),
+            *(self.merge_button, self.remove_button),
+        )
 
     @property
     def commands(self) -> Mapping[Action, Callable[[], None]]:

@@ -8,10 +8,10 @@ from typing import TypeVar
 
 import pytest
 from msgspec.structs import replace
-from PySide6.QtCore import QMimeData, QModelIndex, QPointF, Qt, QUrl
+from PySide6.QtCore import QMimeData, QModelIndex, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QDropEvent
 from PySide6.QtTest import QSignalSpy, QTest
-from PySide6.QtWidgets import QFileDialog, QWidget
+from PySide6.QtWidgets import QFileDialog, QMenu, QWidget
 from pytestqt.qtbot import QtBot
 
 from orderbook_desktop.core.file_formats import ExportFormat
@@ -358,6 +358,21 @@ def test_files_may_be_dropped(manager: RecordingManager, library: FakeLibrary) -
     copy = Qt.DropAction.CopyAction
     manager.dropEvent(QDropEvent(QPointF(5, 5), copy, data, buttons, modifiers))
     assert library.commands == [("open_file", Path("/a/b.obd"))]
+
+
+def test_the_menu_of_a_row_has_what_it_offers(
+    manager: RecordingManager, library: FakeLibrary
+) -> None:
+    select(manager, "ETH/USDT")
+    manager.table.customContextMenuRequested.emit(QPoint(5, 5))
+    (menu,) = [one for one in manager.findChildren(QMenu) if one.isVisible()]
+    made = {action.text().replace("&", ""): action for action in menu.actions()}
+    assert list(made) == [
+        *("Play", "Verify", "Export…", "Pack…", "Remove…", "Start", "Show", "Gaps…")
+    ]
+    made["Verify"].trigger()
+    menu.close()
+    assert library.commands == [("verify", (EntryKey("ETHUSDT"), ALL))]
 
 
 def test_the_gaps_of_a_file_are_listed_too(window: MainWindow, desk: FakeDesk) -> None:
