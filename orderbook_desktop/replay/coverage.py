@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 import numpy as np
@@ -21,7 +21,7 @@ from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.levels import Int64Array
 from orderbook_desktop.core.replay import Coverage, Quiet
 from orderbook_desktop.core.timeline import Cover, Timeline
-from orderbook_desktop.core.trade_coverage import gaps_between
+from orderbook_desktop.core.trade_coverage import TradeRun, gaps_between
 from orderbook_desktop.storage.reading.recording import read_timeline
 from orderbook_desktop.storage.store.recording_store import ChunkSpan, RecordingStore, StoredChunk
 from orderbook_desktop.storage.store.segment_documents import StoredSegment
@@ -73,9 +73,10 @@ class CoverageReader:
         self._segments = await self._store.segments(self._market)
         timeline = await read_timeline(self._store, self._market, self._segments)
         runs = await self._store.trades.runs(self._market)
-        gaps = await asyncio.to_thread(gaps_between, runs)
-        is_growing = any(stored.is_growing for stored in self._segments)
-        self._coverage = Coverage(timeline, tuple(gaps), self._coverage.quiet, is_growing)
+        # Thousands of segments would keep the event loop, which also paints the window.
+        self._coverage = await asyncio.to_thread(
+            _covered, timeline, runs, self._segments, self._coverage.quiet
+        )
         return self._coverage
 
     async def read(self) -> Coverage:
@@ -89,9 +90,8 @@ class CoverageReader:
             if known is None or known.segment_ids != segment_ids:
                 known = await self._read_window(number, segment_ids)
             windows[number] = known
-        self._windows = windows
         quiet = await asyncio.to_thread(_quiet_of, timeline, windows.values(), segments)
-        self._forget_unfinished(segments)
+        self._windows = await asyncio.to_thread(_finished, windows, segments)
         self._coverage = replace(self._coverage, quiet=quiet)
         return self._coverage
 
@@ -130,19 +130,35 @@ class CoverageReader:
             return whole
         return times_ms, times_ms
 
-    def _forget_unfinished(self, segments: Iterable[StoredSegment]) -> None:
-        """Forget the windows from the last chunk of a segment on that may get more chunks."""
-        archived_ms = _archived_ms(self._windows.values())
-        growing = {
-            stored.id: archived_ms.get(stored.id, 0) // _WINDOW_MS
-            for stored in segments
-            if stored.running or stored.archived_id < stored.segment.last_id
-        }
-        self._windows = {
-            number: window
-            for number, window in self._windows.items()
-            if all(number < growing.get(key, number + 1) for key in window.segment_ids)
-        }
+
+def _covered(
+    timeline: Timeline,
+    runs: Iterable[TradeRun],
+    segments: Iterable[StoredSegment],
+    quiet: tuple[Quiet, ...],
+) -> Coverage:
+    is_growing = any(stored.is_growing for stored in segments)
+    return Coverage(timeline, tuple(gaps_between(runs)), quiet, is_growing)
+
+
+def _finished(
+    windows: Mapping[int, _Window], segments: Iterable[StoredSegment]
+) -> dict[int, _Window]:
+    """Return the windows without those in which a segment may still get chunks.
+
+    These are the windows from its last chunk on.
+    """
+    archived_ms = _archived_ms(windows.values())
+    growing = {
+        stored.id: archived_ms.get(stored.id, 0) // _WINDOW_MS
+        for stored in segments
+        if stored.running or stored.archived_id < stored.segment.last_id
+    }
+    return {
+        number: window
+        for number, window in windows.items()
+        if all(number < growing.get(key, number + 1) for key in window.segment_ids)
+    }
 
 
 def _times_in(stored: StoredChunk) -> Int64Array:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
+from msgspec.structs import replace
+
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.replay import Quiet
-from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.core.segments import GapCause, Segment
+from orderbook_desktop.core.units import Scale
 from orderbook_desktop.replay.coverage import CoverageReader, read_coverage
 from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.database_store import DatabaseStore
+from orderbook_desktop.storage.store.segment_documents import StoredSegment
 from tests.storage.made_trades import sent
 from tests.storage.packed_fixtures import opened, packed
 from tests.storage.recording_fixtures import Tape
@@ -21,6 +27,7 @@ from tests.storage.shelf import Shelf, Shelved
 from tests.storage.trade_shelf import claim
 
 MARKET = "BTCUSDT"
+_SEGMENT = Segment(MARKET, 0, 1, 5, 1_700_000_000_000, 1_700_000_001_000, 5, Scale(), GapCause.USER)
 
 
 class _PausingTape(Tape):
@@ -149,3 +156,42 @@ async def test_nothing_is_covered_where_nothing_is_recorded(database: Database) 
     coverage = await read_coverage(DatabaseStore(database), MARKET)
     assert (coverage.timeline.covers, coverage.quiet, coverage.trade_gaps) == ((), (), ())
     assert not coverage.is_growing
+
+
+class _Watched(list[StoredSegment]):
+    """Segments that know which threads have looked through them."""
+
+    def __init__(self, segments: Iterable[StoredSegment]) -> None:
+        super().__init__(segments)
+        self.threads: set[int] = set()
+
+    def __iter__(self) -> Iterator[StoredSegment]:
+        self.threads.add(threading.get_ident())
+        return super().__iter__()
+
+
+async def test_thousands_of_segments_are_looked_through_in_threads(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await database.prepare()
+    store = DatabaseStore(database)
+    segments = _Watched(
+        StoredSegment(
+            f"{start_id}",
+            replace(_SEGMENT, snapshot_id=start_id, last_id=start_id + 5),
+            archived_id=start_id + 5,
+            archived_events=5,
+            archived_bytes=1,
+            origin="recorder",
+        )
+        for start_id in range(0, 30_000, 10)
+    )
+
+    async def stored(market: str) -> list[StoredSegment]:
+        return segments
+
+    monkeypatch.setattr(store, "segments", stored)
+    coverage = await read_coverage(store, MARKET)
+    assert len(coverage.timeline.gaps) == 2_999
+    assert segments.threads
+    assert threading.get_ident() not in segments.threads

@@ -20,6 +20,7 @@ from orderbook_desktop.core.archive.verify import first_crossing
 from orderbook_desktop.core.checkpoint import BookImage, is_crossed
 from orderbook_desktop.core.errors import BugError, KnownError
 from orderbook_desktop.core.horizon import Horizon
+from orderbook_desktop.core.segments import Segment
 from orderbook_desktop.core.time_text import time_text
 from orderbook_desktop.core.timeline import Cover, Gap, Timeline, timeline_of
 from orderbook_desktop.storage.errors import DatabaseError
@@ -34,6 +35,7 @@ from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.database_store import store_of
 from orderbook_desktop.storage.store.recording_store import RecordingStore
 from orderbook_desktop.storage.store.segment_documents import StoredSegment
+from orderbook_desktop.system.tasks import in_thread_if_long
 
 _log = logging.getLogger(__name__)
 
@@ -303,13 +305,18 @@ async def read_timeline(
     store: RecordingStore, market: str, segments: Sequence[StoredSegment]
 ) -> Timeline:
     """Return the timeline of `market`, whose segments are `segments`. Raises PyMongo's errors."""
-    known = [(stored.id, stored.segment) for stored in segments if stored.segment.event_count]
+    # Thousands of segments would keep the event loop, which also paints the window.
+    known, last_id = await in_thread_if_long(len(segments), _known_of, segments)
     if not known:
         return timeline_of(())
-    last_id = max(segment.last_id for _, segment in known)
     loose_end = await store.loose_end(market, last_id)
-    # Thousands of segments would keep the event loop, which also paints the window.
     return await asyncio.to_thread(timeline_of, known, loose_end)
+
+
+def _known_of(segments: Sequence[StoredSegment]) -> tuple[list[tuple[str, Segment]], int]:
+    """Return the segments that have events, each with its id, and their last update id."""
+    known = [(stored.id, stored.segment) for stored in segments if stored.segment.event_count]
+    return known, max((segment.last_id for _, segment in known), default=0)
 
 
 async def books_at(recording: Recording, times_ms: Iterable[int]) -> AsyncGenerator[BookImage]:
