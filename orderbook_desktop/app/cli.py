@@ -372,7 +372,7 @@ def export_recording(
 
 
 @cli.command()
-@with_settings("mongo_dsn", "db_name", "env", "data_dir")
+@with_settings("mongo_dsn", "db_name", "env", "data_dir", "tiles_gb")
 def heatmap(
     settings: Settings,
     output: Annotated[

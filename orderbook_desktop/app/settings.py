@@ -225,6 +225,12 @@ class Settings(BaseSettings):
         validation_alias="ORDERBOOK_RETENTION_GB",
         description="Size (GB) above which the oldest recordings are removed; 0: no limit.",
     )
+    tiles_gb: Annotated[float, Field(ge=0, le=1_000_000)] = Field(
+        2,
+        validation_alias="ORDERBOOK_TILES_GB",
+        description="Size (GB) that the heatmap's tiles may take, a cache beside the recordings;"
+        " 0: none are kept.",
+    )
     low_disk_gb: Annotated[float, Field(ge=0, le=1_000_000)] = Field(
         2,
         validation_alias="ORDERBOOK_LOW_DISK_GB",

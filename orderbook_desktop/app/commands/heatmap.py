@@ -30,8 +30,16 @@ from orderbook_desktop.formats.heatmap_files import write_csv, write_npz
 from orderbook_desktop.storage.exports.exporting import NothingRecorded, export_target
 from orderbook_desktop.storage.reading.heatmaps import read_bins
 from orderbook_desktop.storage.reading.recording import Recording
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.database_store import store_of
+from orderbook_desktop.storage.store.recording_store import RecordingStore
+from orderbook_desktop.storage.tiles.cache import TileCache
+from orderbook_desktop.storage.tiles.reading import TileWork, read_by_tiles
 
 _SUFFIXES: Final = (".png", ".csv", ".npz")
+# Shorter bins show so short a time that it is read at once.
+_TILED_FROM_MS: Final = 4_000
+_BYTES_A_GB: Final = 1_000_000_000
 # Books at so many moments say which prices a picture shows.
 _LOOKS: Final = 12
 # So far beyond the best prices, as a share of the mid in thousandths, and of their own range.
@@ -79,7 +87,8 @@ def run_heatmap(
     async def work() -> _Drawn:
         async with recording_place(settings, file, names) as (place, symbol, market):
             with export_target(wish.path, replace=wish.force) as target:
-                drawn = await _read(Recording(place, market), symbol, wish)
+                cache = _cache_of(settings, file)
+                drawn = await _read(place, market, symbol, wish, cache)
                 await _write(drawn, symbol, wish, target)
             return drawn
 
@@ -87,20 +96,45 @@ def run_heatmap(
     return run_interruptibly(work(), "nothing was drawn", report, done=f"{wish.path} was written")
 
 
-async def _read(recording: Recording, symbol: str, wish: HeatmapWish) -> _Drawn:
+def _cache_of(settings: Settings, file: Path | None) -> TileCache:
+    """Return the tiles of the database, or of the packed file."""
+    own = settings.mongo_dsn or str(settings.data_dir)
+    place = f"{own} {settings.db_name}" if file is None else str(file.resolve())
+    limit = round(settings.tiles_gb * _BYTES_A_GB)
+    return TileCache(settings.data_dir / "tiles", place, limit)
+
+
+async def _read(
+    place: Database | RecordingStore,
+    market: str,
+    symbol: str,
+    wish: HeatmapWish,
+    cache: TileCache,
+) -> _Drawn:
+    recording = Recording(place, market)
     timeline = (await recording.timeline()).between(wish.from_ms, wish.to_ms)
     if not timeline.covers:
         raise NothingRecorded(symbol)
     from_ms = timeline.from_ms if wish.from_ms is None else wish.from_ms
     to_ms = timeline.to_ms + 1 if wish.to_ms is None else wish.to_ms
-    bins = TimeBins.between(from_ms, to_ms, wish.bin_ms or _fitting_bin(to_ms - from_ms))
+    bin_ms = wish.bin_ms or _fitting_bin(to_ms - from_ms)
+    by_tiles = wish.path.suffix.lower() == ".png" and wish.side is Side.BOTH
+    by_tiles = by_tiles and bin_ms >= _TILED_FROM_MS and cache.has_room
+    if by_tiles:
+        from_ms, to_ms = from_ms // bin_ms * bin_ms, -(-to_ms // bin_ms) * bin_ms
+    bins = TimeBins.between(from_ms, to_ms, bin_ms)
     steps = await _steps(recording, timeline, wish)
     builder = HeatmapBuilder(bins, steps, [wish.statistic], wish.side)
     with WorkProgress(f"Drawing {symbol}") as progress:
-        show = progress.show
-        await read_bins(
-            recording, bins, builder, lambda at: show((at - from_ms) / (to_ms - from_ms))
-        )
+
+        def reached(at_ms: int) -> None:
+            progress.show((at_ms - from_ms) / (to_ms - from_ms))
+
+        if by_tiles:
+            work = TileWork(recording, store_of(place), bins, steps, wish.statistic, cache)
+            await read_by_tiles(work, builder, reached)
+        else:
+            await read_bins(recording, bins, builder, reached)
     return _Drawn(builder.heatmap(recording.market, wish.statistic), timeline)
 
 

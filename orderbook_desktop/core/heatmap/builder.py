@@ -171,18 +171,52 @@ class HeatmapBuilder:
         )
         slots = self._slots_for(rows)
         last = last_sums(entries, columns)
+        part = slice(columns.first, columns.first + len(columns))
         for statistic, cells in self._cells.items():
             if statistic is Statistic.LAST:
-                cells.set(columns, slots, last)
+                cells.set(part, slots, last)
             elif statistic is Statistic.MAX:
-                cells.raise_to(columns, slots, maxima(entries, columns, last, span.event_ms))
+                cells.raise_to(part, slots, maxima(entries, columns, last, span.event_ms))
             else:
-                cells.add(columns, slots, integrals(entries, columns, last))
-        part = slice(columns.first, columns.first + len(columns))
+                cells.add(part, slots, integrals(entries, columns, last))
         self._named[:, part] |= self._named_in_run[:, None]
         named = np.arange(len(columns)) >= first_columns(entries, columns)[:, None]
         self._named[slots, part] |= named
         self._named_in_run[slots] = True
+
+    def merge(self, part: Heatmap, *, opens: bool) -> None:
+        """Add `part`, a heatmap of the next span alone, in place of that span.
+
+        It has one of our statistics, our side and step, and no range of prices. Its columns begin
+        at multiples of the bin, and so do ours. Raises as `take`.
+        """
+        if opens:
+            self._named_in_run[:] = False
+        shift = (int(part.times_ms[0]) - self._bins.from_ms) // self._bins.bin_ms
+        begin, end = max(0, -shift), min(len(part.columns), len(self._bins) - shift)
+        if begin >= end:
+            return
+        ours = slice(shift + begin, shift + end)
+        self._refine(part.scale, part.tick)
+        self._columns.merge(part.columns, slice(begin, end), ours, self._finer(part.scale))
+        numbers = part.prices // part.step
+        kept = np.ones(len(numbers), dtype=np.bool_)
+        if self._steps.rows is not None:
+            first, count = self._steps.rows
+            kept = (numbers >= first) & (numbers < first + count)
+        slots = self._slots_for(numbers[kept])
+        factor = 10 ** (self._quantity_exponent - part.scale.quantity)
+        values = product(part.values[begin:end, kept].T, factor)
+        cells = self._cells[part.statistic]
+        if part.statistic is Statistic.LAST:
+            cells.set(ours, slots, values)
+        elif part.statistic is Statistic.MAX:
+            cells.raise_to(ours, slots, values)
+        else:
+            cells.add(ours, slots, values)
+        self._named[:, ours] |= self._named_in_run[:, None]
+        self._named[slots, ours] |= part.named[begin:end, kept].T
+        self._named_in_run[slots] |= part.named[-1, kept]
 
     def heatmap(self, market: str, statistic: Statistic) -> Heatmap:
         """Return what has been built of `statistic` up to now."""
@@ -208,21 +242,29 @@ class HeatmapBuilder:
 
     def _at_exponents(self, span: LevelSpan) -> None:
         """Go over to finer units of price and quantity where `span` needs them."""
-        by = span.scale.price - self._price_exponent
-        if by > 0:
-            self._tick *= 10**by
-            self._columns.rescale(10**by)
-            self._price_exponent = span.scale.price
-        tick = span.tick * 10 ** (self._price_exponent - span.scale.price)
-        self._tick = int(np.gcd(self._tick, tick)) if tick <= INT64_MAX else self._tick
         exponent = min(self._quantity_exponent, span.scale.quantity)
         while (span.quantities % 10 ** (span.scale.quantity - exponent)).any():
             exponent += 1
-        finer = exponent - self._quantity_exponent
+        self._refine(Scale(span.scale.price, exponent), span.tick)
+
+    def _refine(self, scale: Scale, tick: int) -> None:
+        """Go over to units as fine as `scale`; `tick` is a number of its units of price."""
+        by = scale.price - self._price_exponent
+        if by > 0:
+            self._tick *= 10**by
+            self._columns.rescale(10**by)
+            self._price_exponent = scale.price
+        tick *= self._finer(scale)
+        self._tick = int(np.gcd(self._tick, tick)) if tick <= INT64_MAX else self._tick
+        finer = scale.quantity - self._quantity_exponent
         if finer > 0:
             for cells in self._cells.values():
                 cells.multiply(10**finer)
-            self._quantity_exponent = exponent
+            self._quantity_exponent = scale.quantity
+
+    def _finer(self, scale: Scale) -> int:
+        """Return how many of our units of price one of `scale` is."""
+        return int(10 ** (self._price_exponent - scale.price))
 
     def _counted(self, span: LevelSpan) -> tuple[ExactArray, float]:
         """Return the quantities of `span` in our unit, and a bound of any sum of its levels."""
@@ -324,22 +366,19 @@ class _Cells:
     def __init__(self, columns: int, rows: _Rows) -> None:
         self.array: ExactArray = np.zeros((len(rows), columns), dtype=np.int64)
 
-    def set(self, columns: SpanColumns, slots: Int64Array, values: ExactArray) -> None:
+    def set(self, part: slice, slots: Int64Array, values: ExactArray) -> None:
         """Replace what the columns have."""
-        part = self._part(columns)
         self._make_room(values, 0.0)
         self.array[:, part] = 0
         self.array[slots, part] = values
 
-    def raise_to(self, columns: SpanColumns, slots: Int64Array, values: ExactArray) -> None:
+    def raise_to(self, part: slice, slots: Int64Array, values: ExactArray) -> None:
         """Raise cells to `values` where these are larger."""
-        part = self._part(columns)
         self._make_room(values, 0.0)
         self.array[slots, part] = np.maximum(self.array[slots, part], values)
 
-    def add(self, columns: SpanColumns, slots: Int64Array, values: ExactArray) -> None:
+    def add(self, part: slice, slots: Int64Array, values: ExactArray) -> None:
         """Add `values` to cells."""
-        part = self._part(columns)
         self._make_room(values, largest(self.array[slots, part]) + largest(values))
         self.array[slots, part] += values
 
@@ -350,10 +389,6 @@ class _Cells:
     def _make_room(self, values: ExactArray, bound: float) -> None:
         if self.array.dtype != object and (values.dtype == object or bound >= ROOM):
             self.array = as_integers(self.array)
-
-    @staticmethod
-    def _part(columns: SpanColumns) -> slice:
-        return slice(columns.first, columns.first + len(columns))
 
 
 class _ColumnNumbers:
@@ -384,6 +419,24 @@ class _ColumnNumbers:
         known_from, known_to = known_range(span.horizon, exponent)
         self._known_from[part] = np.maximum(self._known_from[part], known_from)
         self._known_to[part] = np.minimum(self._known_to[part], known_to)
+
+    def merge(self, made: Columns, theirs: slice, ours: slice, factor: int) -> None:
+        """Add the columns `theirs` of `made` to `ours`; its prices times `factor` are ours."""
+        self._covered_ms[ours] += made.covered_ms[theirs]
+        has_book = made.has_book[theirs]
+        is_new = has_book & (self._first_ids[ours] == NO_ID)
+        self._first_ids[ours][is_new] = made.first_ids[theirs][is_new]
+        self._last_ids[ours][has_book] = made.last_ids[theirs][has_book]
+        for known, best in zip(self._best, (made.best_bids, made.best_asks), strict=True):
+            prices = best[theirs]
+            prices = np.where(prices == NO_PRICE, NO_PRICE, finer_prices(prices, factor))
+            known[ours][has_book] = prices[has_book]
+        lows, highs = made.known_from[theirs].copy(), made.known_to[theirs].copy()
+        for ends in (lows, highs) if factor > 1 else ():
+            is_price = (ends >= 0) & (ends < INT64_MAX)
+            ends[is_price] = finer_prices(ends[is_price], factor)
+        self._known_from[ours] = np.maximum(self._known_from[ours], lows)
+        self._known_to[ours] = np.minimum(self._known_to[ours], highs)
 
     def rescale(self, factor: int) -> None:
         """Go over to a unit of price that is finer by `factor`."""

@@ -34,14 +34,21 @@ async def test_a_range_is_drawn_and_its_cells_are_written(
     await record_all_kinds(database)
     file, picture = tmp_path / "all.obd", tmp_path / "all.png"
     await packed(database, file)
-    code, out, err = await run(tmp_path, "--file", file, "-o", picture, "--width", 700)
+    shape = "--width", 700, "--bin", 16_000
+    code, out, err = await run(tmp_path, "--file", file, "-o", picture, *shape)
     assert code == 0, err
     assert out.startswith(f"{picture}: ")
     assert err.count("gap from ") == 3
     image = QImage(str(picture))
     assert (image.width(), image.height()) == (700, 900)
     assert "Orderbook Desktop" in image.text("Source")
-    # It exists now.
+    # By the tiles that this left, the picture is the same.
+    tiles = [path for path in (tmp_path / "tiles").rglob("*") if path.is_file()]
+    assert len(tiles) > 5
+    before = picture.read_bytes()
+    code, _, err = await run(tmp_path, "--file", file, "-o", picture, *shape, "--force")
+    assert code == 0, err
+    assert picture.read_bytes() == before
     code, _, err = await run(tmp_path, "--file", file, "-o", picture)
     assert (code, err.count("\n")) == (1, 1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -176,3 +177,35 @@ def test_coarse_bins_are_made_of_fine_ones_bit_for_bit(
     wide = of(bins, step)
     for statistic in (Statistic.LAST, Statistic.INTEGRAL):
         assert same(fine[statistic].in_price(step), wide[statistic])
+
+
+@given(
+    run=short_runs(),
+    cuts=st.lists(st.integers(1, 7), max_size=3),
+    bin_ms=st.sampled_from([50, 100, 1000]),
+    rows=st.sampled_from([None, (4, 9)]),
+)
+def test_parts_that_were_built_alone_are_merged_bit_for_bit(
+    run: Run, cuts: list[int], bin_ms: int, rows: tuple[int, int] | None
+) -> None:
+    from_ms, until_ms = run.events[0].event_ms, run.events[-1].event_ms + 130
+    # Some columns before, and not all of them.
+    bins = TimeBins(from_ms // bin_ms * bin_ms - bin_ms, until_ms // bin_ms * bin_ms, bin_ms)
+    spans = spans_of(run, cuts, from_ms, until_ms)
+    whole = built(spans, bins, TICK, rows=rows)
+    for statistic in Statistic:
+        merged = HeatmapBuilder(bins, PriceSteps(TICK, rows=rows), [statistic])
+        for number, span in enumerate(spans):
+            first = span.from_ms // bin_ms * bin_ms
+            own = TimeBins(first, span.until_ms // bin_ms * bin_ms + bin_ms, bin_ms)
+            part = HeatmapBuilder(own, PriceSteps(TICK), [statistic])
+            part.take(span, opens=True)
+            made = part.heatmap("BTCUSDT", statistic)
+            merged.merge(made, opens=number == 0)
+        found = merged.heatmap("BTCUSDT", statistic)
+        assert same(found, whole[statistic])
+        # A row of columns that are left out is empty.
+        is_known = np.isin(found.prices, whole[statistic].prices)
+        assert found.named[:, is_known].tolist() == whole[statistic].named.tolist()
+        assert not found.named[:, ~is_known].any()
+        assert found.tick == whole[statistic].tick
