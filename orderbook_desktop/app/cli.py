@@ -46,6 +46,9 @@ _UNEXPECTED: Final = "unexpected exception"
 _PACKED_SUFFIX: Final = ".obd"
 _PACKED_OPTION: Final = "--packed-file"
 
+_Port = Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="Port; 0: any free port.")]
+_Host = Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")]
+
 
 class _Commands(TyperGroup):
     """The commands; their help and errors do not show the names of Python's types and errors."""
@@ -492,12 +495,8 @@ def import_files(
 @with_settings("env", "data_dir")
 def exchange(
     settings: Settings,
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, metavar="N", help="Port; 0: any free port.")
-    ] = 8900,
-    host: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="Address to listen on.")
-    ] = "127.0.0.1",
+    port: _Port = 8900,
+    host: _Host = "127.0.0.1",
     play: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Play a capture (raw lines, also .gz).")
     ] = None,
@@ -549,12 +548,8 @@ def replay(
             help="Play in the order of receipt, or in that of the exchange's times.",
         ),
     ] = "received",
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, metavar="N", help="Port; 0: any free port.")
-    ] = 8900,
-    host: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="Address to listen on.")
-    ] = "127.0.0.1",
+    port: _Port = 8900,
+    host: _Host = "127.0.0.1",
     file: Annotated[
         Path | None,
         typer.Option(
