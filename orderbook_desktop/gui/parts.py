@@ -13,17 +13,23 @@ from PySide6.QtCore import (
     QPersistentModelIndex,
     QSize,
     Qt,
+    QTimer,
 )
-from PySide6.QtGui import QResizeEvent
+from PySide6.QtGui import QHideEvent, QResizeEvent, QShowEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QDialog,
+    QHBoxLayout,
     QHeaderView,
     QLabel,
     QPushButton,
+    QStackedWidget,
     QTableView,
+    QVBoxLayout,
     QWidget,
 )
+
+from orderbook_desktop.gui.theme import text_scale
 
 ModelIndex = QModelIndex | QPersistentModelIndex
 NO_PARENT: Final = QModelIndex()
@@ -31,6 +37,7 @@ _RIGHT: Final = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 _LEFT: Final = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
 # About the size of a window's frame.
 _FRAME: Final = QSize(8, 40)
+_LOOK_MS: Final = 500
 
 
 class Dialog(QDialog):
@@ -155,3 +162,69 @@ def push_button(parent: QWidget, text: str, command: Callable[[], None]) -> QPus
 def size_on_screen(window: QWidget, wanted: QSize) -> QSize:
     """Return `wanted`, limited to the room on the screen of `window`."""
     return wanted.boundedTo(window.screen().availableSize() - _FRAME)
+
+
+class ListDialog(Dialog):
+    """A dialog with a table, which looks again twice a second while it is visible.
+
+    `note` is what it says in the table's place where there is no row. A subclass calls `lay_out`,
+    and overrides `look`.
+    """
+
+    def __init__(self, name: str, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setObjectName(name)
+        self.headline = text_label(self)
+        self.note = text_label(self, "emptyList")
+        self.note.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.close_button = push_button(self, "Close", self.reject)
+        self._middle = QStackedWidget(self)
+        self._table: QTableView | None = None
+        self._timer = QTimer(self, interval=_LOOK_MS)
+        self._timer.timeout.connect(self.look)
+
+    def look(self) -> None:
+        """Show the rows as they are now."""
+        raise NotImplementedError
+
+    def show_rows(self, *, has_rows: bool, is_new: bool) -> None:
+        """Show the table, or the note; where the rows are new, select the first one."""
+        table = self._table
+        if table is None:
+            return
+        self._middle.setCurrentWidget(table if has_rows else self.note)
+        if has_rows and is_new:
+            table.selectRow(0)
+            # Before, the table was hidden, and the button had the focus.
+            table.setFocus()
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 (Qt's name)
+        """Look at once, and twice a second from then on."""
+        super().showEvent(event)
+        self.look()
+        self._timer.start()
+        if self._table is not None:
+            self._table.setFocus()
+
+    def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802 (Qt's name)
+        """Stop looking."""
+        super().hideEvent(event)
+        self._timer.stop()
+
+    def lay_out(self, table: QTableView, buttons: Iterable[QPushButton], size: QSize) -> None:
+        """Put `table` above `buttons`, in a window of `size` for text of the usual size."""
+        self._table = table
+        self._middle.addWidget(table)
+        self._middle.addWidget(self.note)
+        bottom = QHBoxLayout()
+        for button in buttons:
+            bottom.addWidget(button)
+        bottom.addStretch(1)
+        bottom.addWidget(self.close_button)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(14, 12, 14, 12)
+        column.setSpacing(8)
+        column.addWidget(self.headline)
+        column.addWidget(self._middle, 1)
+        column.addLayout(bottom)
+        self.resize(size_on_screen(self, size * text_scale(self)))

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from datetime import tzinfo
 from typing import Final
 
-from PySide6.QtCore import QObject, QSize, Qt, QTimer, Signal
-from PySide6.QtGui import QHideEvent, QKeyEvent, QShowEvent
-from PySide6.QtWidgets import QAbstractItemView, QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtCore import QObject, QSize, Qt, Signal
+from PySide6.QtGui import QKeyEvent
+from PySide6.QtWidgets import QAbstractItemView, QWidget
 
 from orderbook_desktop.core.desk import Desk
 from orderbook_desktop.core.replay import Bookmark, Replay
@@ -17,18 +17,14 @@ from orderbook_desktop.gui.parts import (
     NO_PARENT,
     ColumnModel,
     ColumnTable,
-    Dialog,
+    ListDialog,
     ModelIndex,
     push_button,
-    size_on_screen,
-    text_label,
 )
-from orderbook_desktop.gui.theme import text_scale
 
-_LOOK_MS: Final = 500
 _TIME, _ID, _NOTE = range(3)
 _HEADINGS: Final = (("Time", False), ("Update id", True), ("Note", False))
-_WIDEST: Final = (f"{moment_text(0)} +00:00", "999,999,999,999", "A note of some words, in a line")
+_WIDEST: Final = (f"{moment_text(0)} +00:00", "9" * 15, "A note of some words, in a line")
 _EMPTY: Final = "There is no bookmark yet. B marks the moment on screen."
 
 
@@ -78,7 +74,7 @@ class BookmarkModel(ColumnModel):
             case 0:
                 return moment_text(bookmark.event_ms, self._zone)
             case 1:
-                return f"{bookmark.update_id:,}" if bookmark.update_id else "in a gap"
+                return str(bookmark.update_id) if bookmark.update_id else "in a gap"
         return bookmark.note
 
     def flags(self, index: ModelIndex) -> Qt.ItemFlag:
@@ -118,7 +114,7 @@ class BookmarkTable(ColumnTable):
             super().keyPressEvent(event)
 
 
-class BookmarkList(Dialog):
+class BookmarkList(ListDialog):
     """Shows the bookmarks of the replay of `desk`, and keeps them up to date while it is visible.
 
     Return goes to the selected one, F2 changes its note, Delete removes it, Escape closes.
@@ -130,27 +126,20 @@ class BookmarkList(Dialog):
     wanted = Signal(object)
 
     def __init__(self, desk: Desk, parent: QWidget, zone: tzinfo | None = None) -> None:
-        super().__init__(parent)
+        super().__init__("bookmarkList", parent)
         self._desk = desk
         self._zone = zone
-        self.setObjectName("bookmarkList")
         self.setWindowTitle("Bookmarks")
-        self.headline = text_label(self)
-        self.note = text_label(self, "noBookmarks")
-        self.note.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.model = BookmarkModel(self._change_note, self)
         self.table = BookmarkTable(self.model, self)
-        self._middle = QStackedWidget(self)
         self.go_button = push_button(self, "&Go there", self._go)
         self.go_button.setDefault(True)
         self.note_button = push_button(self, "Change &note", self._edit_note)
         self.remove_button = push_button(self, "&Remove", self._remove)
-        self.close_button = push_button(self, "Close", self.reject)
-        self._timer = QTimer(self, interval=_LOOK_MS)
-        self._timer.timeout.connect(self.look)
         self.table.removal_wanted.connect(self._remove)
         self.table.doubleClicked.connect(self._go_or_edit)
-        self._lay_out()
+        self._buttons = self.go_button, self.note_button, self.remove_button
+        self.lay_out(self.table, self._buttons, QSize(760, 360))
 
     def set_zone(self, zone: tzinfo | None) -> None:
         """Write times in `zone`; None: local."""
@@ -169,24 +158,10 @@ class BookmarkList(Dialog):
         problem = replay.bookmarks_problem
         self.headline.setText(problem or f"Bookmarks in the recording of {replay.status.symbol}")
         self.note.setText("" if problem else _EMPTY)
-        self._middle.setCurrentWidget(self.table if has_rows else self.note)
-        if has_rows and (not had_rows or not self.table.selectionModel().hasSelection()):
-            self.table.selectRow(0)
-            self.table.setFocus()
-        for button in (self.go_button, self.note_button, self.remove_button):
+        is_new = not had_rows or not self.table.selectionModel().hasSelection()
+        self.show_rows(has_rows=has_rows, is_new=is_new)
+        for button in self._buttons:
             button.setEnabled(has_rows)
-
-    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 (Qt's name)
-        """Look at once, and twice a second from then on."""
-        super().showEvent(event)
-        self.look()
-        self._timer.start()
-        self.table.setFocus()
-
-    def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802 (Qt's name)
-        """Stop looking."""
-        super().hideEvent(event)
-        self._timer.stop()
 
     def _selected(self) -> tuple[Replay, Bookmark] | None:
         replay, rows = self._desk.replay, self.table.selectionModel().selectedRows()
@@ -221,19 +196,3 @@ class BookmarkList(Dialog):
             replay, bookmark = selected
             replay.remove_bookmark(bookmark.key)
             self.look()
-
-    def _lay_out(self) -> None:
-        self._middle.addWidget(self.table)
-        self._middle.addWidget(self.note)
-        bottom = QHBoxLayout()
-        for button in (self.go_button, self.note_button, self.remove_button):
-            bottom.addWidget(button)
-        bottom.addStretch(1)
-        bottom.addWidget(self.close_button)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(14, 12, 14, 12)
-        column.setSpacing(8)
-        column.addWidget(self.headline)
-        column.addWidget(self._middle, 1)
-        column.addLayout(bottom)
-        self.resize(size_on_screen(self, QSize(720, 360) * text_scale(self)))

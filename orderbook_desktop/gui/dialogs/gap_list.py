@@ -7,12 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
-from PySide6.QtCore import QObject, QSize, Qt, QTimer, Signal
-from PySide6.QtGui import QHideEvent, QShowEvent
+from PySide6.QtCore import QObject, QSize, Qt, Signal
 from PySide6.QtWidgets import (
-    QHBoxLayout,
-    QStackedWidget,
-    QVBoxLayout,
     QWidget,
 )
 
@@ -27,15 +23,11 @@ from orderbook_desktop.gui.parts import (
     NO_PARENT,
     ColumnModel,
     ColumnTable,
-    Dialog,
+    ListDialog,
     ModelIndex,
     push_button,
-    size_on_screen,
-    text_label,
 )
-from orderbook_desktop.gui.theme import text_scale
 
-_LOOK_MS: Final = 500
 _SESSIONS: Final = {True: "this one", False: "earlier"}
 
 
@@ -140,7 +132,7 @@ class GapTable(ColumnTable):
         super().__init__(model, _WIDEST, "Gaps", parent)
 
 
-class GapList(Dialog):
+class GapList(ListDialog):
     """Shows the gaps of a recording of `desk`, and keeps them up to date while it is visible.
 
     Call `show_symbol()` or `show_fixed()` before `show()`. Escape closes it. Return closes it, too,
@@ -154,25 +146,17 @@ class GapList(Dialog):
     gap_wanted = Signal(str, object, object)
 
     def __init__(self, desk: Desk, parent: QWidget) -> None:
-        super().__init__(parent)
+        super().__init__("gapList", parent)
         self._desk = desk
         self._symbol = ""
         self._fixed: RecordedGaps | None = None
         self._file: Path | None = None
-        self.setObjectName("gapList")
-        self.headline = text_label(self, "gapHeadline")
-        self.note = text_label(self, "noGaps")
-        self.note.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.model = GapModel(self)
         self.table = GapTable(self.model, self)
-        self._middle = QStackedWidget(self)
         self.go_button = push_button(self, "&Go there", self._go)
         self.go_button.setToolTip("Play the recording from the edge of this gap (double click)")
-        self.close_button = push_button(self, "Close", self.reject)
         self.table.doubleClicked.connect(lambda _index: self._go())
-        self._timer = QTimer(self, interval=_LOOK_MS)
-        self._timer.timeout.connect(self.look)
-        self._lay_out()
+        self.lay_out(self.table, (self.go_button,), QSize(1_160, 440))
 
     def show_symbol(self, symbol: str) -> None:
         """Show the gaps of the recording of `symbol`."""
@@ -192,25 +176,9 @@ class GapList(Dialog):
         self.headline.setText(_headline(self._name, gaps))
         self.go_button.setEnabled(gaps is not None and bool(gaps.rows))
         self.note.setText("" if gaps is None else "Every second of the recording is covered.")
-        self._middle.setCurrentWidget(self.table if gaps is not None and gaps.rows else self.note)
         was_empty = not self.model.rowCount()
         self.model.show_gaps(gaps or RecordedGaps())
-        if was_empty and self.model.rowCount():
-            self.table.selectRow(0)
-            # Before, the table was hidden, and the button had the focus.
-            self.table.setFocus()
-
-    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 (Qt's name)
-        """Look at once, and twice a second from then on."""
-        super().showEvent(event)
-        self.look()
-        self._timer.start()
-        self.table.setFocus()
-
-    def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802 (Qt's name)
-        """Stop looking."""
-        super().hideEvent(event)
-        self._timer.stop()
+        self.show_rows(has_rows=bool(self.model.rowCount()), is_new=was_empty)
 
     @property
     def _name(self) -> str:
@@ -230,21 +198,6 @@ class GapList(Dialog):
         rows = self.table.selectionModel().selectedRows()
         if rows:
             self.gap_wanted.emit(self._symbol, self._file, self.model.gap(rows[0].row()))
-
-    def _lay_out(self) -> None:
-        self._middle.addWidget(self.table)
-        self._middle.addWidget(self.note)
-        bottom = QHBoxLayout()
-        bottom.addWidget(self.go_button)
-        bottom.addStretch(1)
-        bottom.addWidget(self.close_button)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(14, 12, 14, 12)
-        column.setSpacing(8)
-        column.addWidget(self.headline)
-        column.addWidget(self._middle, 1)
-        column.addLayout(bottom)
-        self.resize(size_on_screen(self, QSize(1_160, 440) * text_scale(self)))
 
 
 def _headline(symbol: str, gaps: RecordedGaps | None) -> str:

@@ -55,7 +55,7 @@ def texts(model: BookmarkModel) -> list[list[str]]:
 
 def test_each_bookmark_has_its_time_its_update_id_and_its_note(shown: BookmarkList) -> None:
     assert texts(shown.model) == [
-        ["8 Aug 2024 06:53:20.250 UTC", "1,234", "the sweep"],
+        ["8 Aug 2024 06:53:20.250 UTC", "1234", "the sweep"],
         ["8 Aug 2024 06:54:20.250 UTC", "in a gap", ""],
     ]
     assert shown.headline.text() == "Bookmarks in the recording of BTC/USDT"
