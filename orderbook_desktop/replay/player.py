@@ -291,6 +291,13 @@ class Player:
 
     def seek(self, at_ns: int) -> None:
         """See `Replay`."""
+        spot = self._spot
+        if self._is_free and spot is not None and not spot.in_gap:
+            found = self._reel.known_at(spot.piece, at_ns, self._order)
+            if found is not None and self._trades.is_around(found, self._order):
+                self._settle(found)
+                self._told()
+                return
         self._seeking_ns = at_ns
         self._command(partial(self._go_to_time, at_ns), is_seek=True)
 
@@ -305,6 +312,13 @@ class Player:
     def step(self, step: Step, *, back: bool = False) -> None:
         """See `Replay`."""
         self.pause()
+        if self._is_free and self._spot is not None:
+            # What is in memory is there at once, whatever is read meanwhile.
+            found = self._steps.known(self._spot, step, self._order, back=back)
+            if found is not None:
+                self._settle(found)
+                self._told()
+                return
         self._command(partial(self._take_step, step, back=back))
 
     def jump(self, target: Target, *, back: bool = False) -> None:
@@ -332,6 +346,11 @@ class Player:
     def remove_bookmark(self, key: str) -> None:
         """See `Replay`."""
         self._command(partial(self._bookmarks.remove, key))
+
+    @property
+    def _is_free(self) -> bool:
+        """Whether no command is being done or waits."""
+        return not self._commands and not self._is_busy
 
     def _command(self, command: _Command, *, is_seek: bool = False) -> None:
         """Have a command done after those before it; the clock waits for it."""
@@ -363,7 +382,7 @@ class Player:
         spot, clock = self._spot, self._clock
         if spot is None or spot.in_gap or not clock.is_playing:
             return
-        if self._commands or self._is_busy:
+        if not self._is_free:
             at_ns = spot.at_ns
             clock.go_to(at_ns, at_ns, now_ns)
             return
@@ -671,6 +690,9 @@ class Player:
         if spot is self._spot:
             return
         await self._do_with_trades(self._trades.go_to(spot, self._order))
+        self._settle(spot)
+
+    def _settle(self, spot: Spot) -> None:
         self._spot = spot
         self._problem, self._is_lost, self._is_at_end = "", False, False
         self._unread = None

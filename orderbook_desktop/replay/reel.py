@@ -276,6 +276,17 @@ class Reel:
         key = None if piece.opens else self._by_end.get(piece.after_id)
         return None if key is None else self._pieces.get(key)
 
+    def known_at(self, piece: Piece, at_ns: int, order: ReplayOrder) -> Spot | None:
+        """Return where the clock is at a time in the run of `piece`, as far as it is in memory."""
+        found: Piece | None = piece
+        while found is not None and at_ns < found.first_due(order):
+            found = self.known_before(found)
+        while found is not None and at_ns > found.last_due(order):
+            found = self.known_after(found)
+        if found is None or at_ns < found.first_due(order):
+            return None
+        return Spot(found, found.place_at(at_ns, order), at_ns)
+
     # What has to be read.
 
     async def after(self, piece: Piece) -> Piece | None:

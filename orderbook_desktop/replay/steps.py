@@ -6,6 +6,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from orderbook_desktop.core.replay import Step
 from orderbook_desktop.core.replay_status import GapStop, ReplayOrder
 from orderbook_desktop.replay.reel import Piece, Reel, Run, Spot
 from orderbook_desktop.replay.trade_reel import TradePlace, TradeReel
@@ -33,13 +34,35 @@ class Steps:
         after_id = None if following is None else following.first_id
         return GapStop(run.gap_after, spot.is_before, spot.piece.last_id, after_id)
 
+    def known(self, spot: Spot, step: Step, order: ReplayOrder, *, back: bool) -> Spot | None:
+        """Return where a step leads, if all that is needed is in memory; else None."""
+        found: Spot | None = None
+        if spot.in_gap:
+            return None
+        if step is Step.SECOND:
+            at_ns = spot.at_ns + (-_NS_A_S if back else _NS_A_S)
+            found = self._reel.known_at(spot.piece, at_ns, order)
+        elif step is Step.EVENT:
+            found = self._event_known(spot, order, back=back)
+        return found if found is not None and self._trades.is_around(found, order) else None
+
+    def _event_known(self, spot: Spot, order: ReplayOrder, *, back: bool) -> Spot | None:
+        piece, place = spot.piece, spot.place + (-1 if back else 1)
+        if not piece.first <= place <= piece.last:
+            other = self._reel.known_before(piece) if back else self._reel.known_after(piece)
+            if other is None:
+                return None
+            piece, place = other, other.last if back else other.first
+        return Spot(piece, place, piece.due_at(place, order))
+
     async def event(self, spot: Spot, order: ReplayOrder, *, back: bool) -> Spot:
         """Go one event on, or back."""
         if spot.in_gap:
             return await self.out_of_gap(spot, order, back=back)
-        piece, place = spot.piece, spot.place + (-1 if back else 1)
-        if piece.first <= place <= piece.last:
-            return Spot(piece, place, piece.due_at(place, order))
+        known = self._event_known(spot, order, back=back)
+        if known is not None:
+            return known
+        piece = spot.piece
         other = await (self._reel.before(piece) if back else self._reel.after(piece))
         if other is None:
             return await self.into_gap(spot, order, back=back)

@@ -201,9 +201,13 @@ class TradeReel:
             return None
         return self._parts[-1].last_due(order)
 
+    def is_around(self, spot: Spot, order: ReplayOrder) -> bool:
+        """Return whether the tape of a spot can be made of what is in memory."""
+        return not self.is_recorded or self._has_around(spot, order)
+
     async def go_to(self, spot: Spot, order: ReplayOrder) -> None:
         """Have the trades around a spot in memory, those that were traded shortly before it too."""
-        if not self.is_recorded or self._has_around(spot, order):
+        if self.is_around(spot, order):
             return
         await self._begin_at(spot.at_ns // NS_A_MS)
         while self._parts and not self._has_around(spot, order):

@@ -179,15 +179,32 @@ async def test_an_id_is_sought_and_one_that_is_not_recorded_is_told(database: Da
 
 
 async def test_of_many_seeks_the_last_one_counts(database: Database) -> None:
-    recorded = await record(database, [60])
+    recorded = await record(database, [400], archived=1.0)
     (due,) = recorded.dues(ReplayOrder.RECEIVED)
     async with playing(database) as (player, _):
-        for at in range(1, 50):
+        for at in range(301, 350):
             player.seek(due[at])
         status = player.status
-        assert (status.seeking_ns, status.at_ns) == (due[49], due[0])
+        assert (status.seeking_ns, status.at_ns) == (due[349], due[0])
         await player.idle()
-        assert (player.status.seeking_ns, player.status.at_ns) == (None, due[49])
+        assert (player.status.seeking_ns, player.status.at_ns) == (None, due[349])
+
+
+async def test_what_is_in_memory_is_there_at_once(database: Database) -> None:
+    """Whatever is read meanwhile."""
+    recorded = await record(database, [400], archived=1.0)
+    (due,) = recorded.dues(ReplayOrder.RECEIVED)
+    async with playing(database) as (player, _):
+        player.seek(due[200])
+        await player.idle()
+        for at, back in ((201, False), (202, False), (201, True)):
+            player.step(Step.EVENT, back=back)
+            shows(player, recorded, Sight(recorded.id_at(0, at - 1), 0, at - 1))
+        player.step(Step.SECOND)
+        shows(player, recorded, recorded.at(due[201] + _S, ReplayOrder.RECEIVED))
+        player.seek(due[190])
+        shows(player, recorded, recorded.at(due[190], ReplayOrder.RECEIVED))
+        assert player.status.at_ns == due[190]
 
 
 async def test_a_recording_that_grows_is_played_on(database: Database) -> None:
