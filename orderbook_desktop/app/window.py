@@ -27,6 +27,7 @@ from orderbook_desktop.app.process.stopping import (
     stop_on_signals,
 )
 from orderbook_desktop.app.settings import APP_NAME, Settings
+from orderbook_desktop.core.desk import Desk
 from orderbook_desktop.core.disk import DiskStatus, Retention
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.library_jobs import LibraryFile
@@ -210,7 +211,7 @@ def _first_desk(program: Program, settings: Settings, preferences: Preferences) 
     )
 
 
-def _replay(desk: LiveDesk, options: _Options) -> None:
+def _replay(desk: Desk, options: _Options) -> None:
     """Play what the options name: of a packed file its first recording."""
     if options.replay is None:
         return

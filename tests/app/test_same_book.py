@@ -31,7 +31,7 @@ from orderbook_desktop.gui.window.main_window import MainWindow
 from orderbook_desktop.storage.exports.recording_export import RecordingExport, export_recording
 from orderbook_desktop.web.options import WebOptions
 from tests.core.reference_book import Pairs, ReferenceBook, pairs_of, shown
-from tests.desk.one_desk import one_desk, running
+from tests.desk.one_desk import one_desk, played, running
 from tests.gui.pane_of import ladder_of
 from tests.storage.processes import eventually
 from tests.web.conftest import asking
@@ -161,10 +161,8 @@ async def test_at_equal_update_ids_all_books_are_equal(
     async with running(desk), asking(library_of_desk(desk), WebOptions()) as client:
         seen = _Seen(desk)
         await eventually(lambda: desk.recording.counts.events > _EVENTS)
-        desk.start_replay(at=0)
-        await eventually(lambda: desk.replay is not None)
-        assert desk.replay is not None
-        replayed, timeline = _Replayed(desk.replay, client, window), desk.replay.coverage.timeline
+        replay = await played(desk, at=0)
+        replayed, timeline = _Replayed(replay, client, window), replay.coverage.timeline
         for _ in range(_MOMENTS):
             await replayed.go_to(rng.randrange(timeline.from_ms, timeline.to_ms) * 1_000_000)
         desk.leave_replay()

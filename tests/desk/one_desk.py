@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from orderbook_desktop.app.settings import Settings
+from orderbook_desktop.core.replay import Replay
 from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.desk.desk import LiveDesk
 from orderbook_desktop.desk.program import Program
 from orderbook_desktop.desk.recorded_replays import RecordedReplays
 from orderbook_desktop.desk.settings import DeskTimes
+from tests.storage.processes import eventually
 from tests.unhurried import DESK_TIMES
 
 
@@ -60,3 +63,13 @@ async def running(desk: LiveDesk) -> AsyncIterator[LiveDesk]:
         yield desk
     finally:
         await end(desk)
+
+
+async def played(desk: LiveDesk, at: int | None = None) -> Replay:
+    """Play the recording of the symbol on screen as soon as there is one."""
+    while desk.replay is None:
+        desk.start_replay(at=at)
+        # The beginning of a recording is stored a moment after its first events.
+        await eventually(lambda: desk.replay is not None or bool(desk.notices))
+        await asyncio.sleep(0.02)
+    return desk.replay

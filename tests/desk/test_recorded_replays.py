@@ -9,19 +9,25 @@ from types import SimpleNamespace
 import pytest
 from msgspec.structs import replace
 
+from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.library import unlisted
 from orderbook_desktop.core.replay import ReplayOrder, ReplayStatus
 from orderbook_desktop.core.replay_times import NoMoment
+from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.core.time_text import moment_text
 from orderbook_desktop.desk.recorded_replays import NotRecordedThen, RecordedReplays
 from orderbook_desktop.desk.replaying import ReplayWish
 from orderbook_desktop.replay.player import NothingRecorded
 from orderbook_desktop.storage.store.database import Database
+from tests.desk.one_desk import one_desk, played, running
 from tests.replay.recorded import SYMBOL, Recorded, levels_in, record
 from tests.storage.packed_fixtures import packed
+from tests.storage.processes import eventually
 
 _MS = 1_000_000
+
+pytestmark = pytest.mark.allows_log(r"WARNING .*book_feed: \w+: no snapshot: Nothing records")
 _WISH = ReplayWish(unlisted(SYMBOL))
 
 
@@ -131,3 +137,14 @@ async def test_a_packed_file_is_played_from_its_first_moment(
 
 def test_the_sentence_is_one() -> None:
     assert str(NotRecordedThen("A/B", "1", "x")).count(".") == 1
+
+
+async def test_a_program_that_closes_while_it_plays_leaves_nothing(settings: Settings) -> None:
+    """Neither a thread nor a task: the guards of all tests look for them."""
+    desk = one_desk(settings, kind=SourceKind.DIRECT)
+    async with running(desk):
+        await eventually(lambda: desk.recording.counts.events > 3)
+        replay = await played(desk)
+        replay.play()
+        replay.look()
+    assert desk.replay is None

@@ -113,7 +113,7 @@ class GapCard(QFrame):
 
     def _place(self) -> None:
         room = self._covered.geometry()
-        width = min(self.fontMetrics().averageCharWidth() * 64, room.width() - 16)
+        width = min(self.fontMetrics().averageCharWidth() * 84, room.width() - 16)
         height = max(self.heightForWidth(width), self.minimumSizeHint().height())
         self.resize(width, min(height, room.height()))
         # The panes say in their middle that they show nothing.

@@ -11,7 +11,7 @@ from orderbook_desktop.core.desk import BrowserSwitch, Desk
 from orderbook_desktop.core.ladder import default_step
 from orderbook_desktop.core.number_format import book_steps, step_text
 from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
-from orderbook_desktop.core.status import FeedStatus, SourceKind
+from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
 from orderbook_desktop.gui.panes.book_frame import BookFrame
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.symbol_box import SymbolBox
@@ -212,8 +212,11 @@ class TopBar(QWidget):
         self._show_source()
 
     def show_status(self, status: FeedStatus) -> None:
-        """Show which source serves the book, and why it is not the chosen one."""
-        self._status = status
+        """Show which source serves the book, and why it is not the chosen one.
+
+        In a replay the switch is of the live book.
+        """
+        self._status = None if status.state is FeedState.REPLAY else status
         self._show_source()
 
     def _show_source(self) -> None:

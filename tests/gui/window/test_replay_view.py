@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QLabel
 from orderbook_desktop.core.recording_status import RecordingState
 from orderbook_desktop.core.replay import GapStop
 from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.core.timeline import Gap
 from orderbook_desktop.gui.theme import DARK, LIGHT, Appearance
 from orderbook_desktop.gui.window.main_window import MainWindow
@@ -197,3 +198,13 @@ def test_trades_of_after_the_clock_leave_the_tape(
     window.bridge.look()
     assert model.is_home
     assert max(row.last_id for row in model.rows) == 9
+
+
+def test_the_source_switch_is_of_the_live_book(
+    window: MainWindow, desk: FakeDesk, replay: FakeReplay
+) -> None:
+    desk.select_source(SourceKind.DIRECT)
+    window.bridge.look()
+    buttons = window.top_bar.source_switch.buttons
+    assert buttons[SourceKind.DIRECT].isChecked()
+    assert buttons[SourceKind.DIRECT].text() == "Direct"

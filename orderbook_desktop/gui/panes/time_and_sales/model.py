@@ -219,10 +219,7 @@ class TapeModel:
             return None
         name, told = frame.symbol.symbol, message_of(frame)
         if frame.tape is None:
-            if told is not None:
-                return Message(told.title, "")
-            detail = "The setting ORDERBOOK_TRADES, or the source that is shown, leaves them out."
-            return Message(f"The trades of {name} are not followed", detail)
+            return _without_tape(frame) if told is None else Message(told.title, "")
         if len(frame.tape):
             asset = frame.symbol.base
             title = f"No trade of at least {self.size.text} {asset} among the newest"
@@ -352,6 +349,15 @@ class TapeModel:
         count = counted(newer, "newer trade") if newer > 0 else ""
         date = date_text(rows[0].last_ms, self.zone) if rows else ""
         return ", ".join(filter(None, (count, date)))
+
+
+def _without_tape(frame: BookFrame) -> Message:
+    """Return the message where the market's trades are not to be had."""
+    name = frame.symbol.symbol
+    if frame.status.state is FeedState.REPLAY:
+        return Message(f"No trade of {name} is recorded", "The book was recorded alone.")
+    detail = "The setting ORDERBOOK_TRADES, or the source that is shown, leaves them out."
+    return Message(f"The trades of {name} are not followed", detail)
 
 
 def _keep_in_view(reading: Reading, lines: int) -> None:

@@ -6,14 +6,16 @@ from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
+from msgspec.structs import replace
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QMenu
 from pytestqt.qtbot import QtBot
 
 from orderbook_desktop.core.desk import TradePage
 from orderbook_desktop.core.ladder import Side
+from orderbook_desktop.core.status import FeedState
 from orderbook_desktop.core.time_text import clock_text
-from orderbook_desktop.core.traded_volume import Period
+from orderbook_desktop.core.traded_volume import SINCE_RESET, Period
 from orderbook_desktop.core.trades import Trade
 from orderbook_desktop.gui.panes.ladder.layout import VOLUME_COLUMNS, Column, ColumnChoice
 from orderbook_desktop.gui.panes.ladder.scene import LadderRow
@@ -294,3 +296,31 @@ def test_the_menu_has_the_periods_and_clears(
     actions["Clear all, and begin anew"].trigger()
     assert _volumes(ladder) == {}
     menu.close()
+
+
+def test_in_a_replay_the_volume_follows_its_clock_and_the_live_one_is_kept(
+    ladder: DepthLadder, desk: FakeDesk
+) -> None:
+    trades = [_at(number, "64100.00", "1", EVENT_MS + number) for number in range(10)]
+    live = [_at(50, "64100.00", "5", EVENT_MS + 5_000)]
+    volume, shown = ladder.model.volume, desk.source
+
+    def counted(tape: list[Trade], at_ms: int, state: FeedState) -> int:
+        shown.tape = made_tape(tape)
+        shown.status = replace(shown.status, state=state)
+        ladder.set_frame(replace(frame_of(desk), event_ms=at_ms))
+        counts = volume._volume
+        return 0 if counts is None else counts.at_price(6_410_000_000_000).bought // 10**8
+
+    volume.period = SINCE_RESET
+    assert counted(live, EVENT_MS + 4_990, FeedState.SYNCED) == 5
+    ladder.set_pages(None)
+    # From the first moment of the replay on; then its clock goes back.
+    assert counted(trades[:6], EVENT_MS + 5, FeedState.REPLAY) == 1
+    assert counted(trades[:9], EVENT_MS + 8, FeedState.REPLAY) == 4
+    volume.reset()
+    assert counted(trades[:9], EVENT_MS + 8, FeedState.REPLAY) == 0
+    assert counted(trades[:3], EVENT_MS + 2, FeedState.REPLAY) == 1
+    assert counted(trades[:9], EVENT_MS + 8, FeedState.REPLAY) == 7
+    ladder.set_pages(None)
+    assert counted(live, EVENT_MS + 4_990, FeedState.SYNCED) == 5

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from msgspec.structs import replace
 
 from orderbook_desktop.core.desk import TradePage
 from orderbook_desktop.core.segments import GapCause
@@ -292,6 +293,10 @@ def test_an_empty_tape_says_why(desk: FakeDesk) -> None:
     assert model.summary() == "Syncing BTC/USDT."
     model = _model(desk, None)
     assert model.summary().startswith("The trades of BTC/USDT are not followed. The setting")
+    desk.source.status = replace(desk.source.status, state=FeedState.REPLAY)
+    model.frame = frame_of(desk)
+    assert model.summary() == "No trade of BTC/USDT is recorded. The book was recorded alone."
+    desk.source.status = replace(desk.source.status, state=FeedState.SYNCED)
     tape = Tape("BTCUSDT")
     model = _model(desk, tape)
     assert model.summary() == "No trade of BTC/USDT yet. The next one appears here."
