@@ -241,7 +241,11 @@ class CoverageBar(QAbstractSlider):
     def event(self, event: QEvent) -> bool:
         """Show all that is known of the time under the mouse as its tool tip."""
         if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:
-            QToolTip.showText(event.globalPos(), self.tip_at(event.pos().x()), self)
+            at = event.pos()
+            # The message may be too long for its room.
+            is_message = bool(self._message) and at.y() >= self._painter.rows.axis
+            text = self._message if is_message else self.tip_at(at.x())
+            QToolTip.showText(event.globalPos(), text, self)
             return True
         return super().event(event)
 

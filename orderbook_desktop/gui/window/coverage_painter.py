@@ -99,6 +99,8 @@ class CoveragePainter:
             self._draw_bookmarks(painter, still, coverage)
             if still.span != still.whole:
                 self._draw_part(painter, still)
+            if coverage.coverage.is_growing and still.span.to_ns == still.whole.to_ns:
+                self._draw_growth(painter, still)
         return made
 
     def draw_clock(self, painter: QPainter, x: float | None, target_x: float | None) -> None:
@@ -235,6 +237,13 @@ class CoveragePainter:
             flag = (0.0, 0.0), (side, side * 0.4), (0.0, side * 0.8)
             corners = [QPointF(x + right, rows.marks + down) for right, down in flag]
             painter.drawPolygon(QPolygonF(corners))
+
+    def _draw_growth(self, painter: QPainter, still: Still) -> None:
+        """Draw dots after the end: the recording goes on."""
+        rows = self.rows
+        middle = round((rows.band + rows.trades) / 2) - 1
+        for right in (2, 5, 8):
+            painter.fillRect(still.width - MARGIN + right - 1, middle, 2, 2, self._theme.muted)
 
     def _draw_part(self, painter: QPainter, still: Still) -> None:
         """Draw at the very top which part of the recording is on screen."""

@@ -6,10 +6,10 @@ from datetime import UTC
 
 import pytest
 from msgspec.structs import replace
-from PySide6.QtCore import QPoint, QPointF, Qt
-from PySide6.QtGui import QWheelEvent
+from PySide6.QtCore import QEvent, QPoint, QPointF, Qt
+from PySide6.QtGui import QAccessible, QHelpEvent, QWheelEvent
 from PySide6.QtTest import QSignalSpy, QTest
-from PySide6.QtWidgets import QApplication, QWidget
+from PySide6.QtWidgets import QApplication, QToolTip, QWidget
 
 from orderbook_desktop.core.replay import Bookmark, Coverage, Quiet, ReplayStatus
 from orderbook_desktop.core.segments import GapCause
@@ -18,6 +18,7 @@ from orderbook_desktop.core.trade_coverage import TradeGap
 from orderbook_desktop.gui.theme import DARK, LIGHT, Theme, blend, contrast
 from orderbook_desktop.gui.window.coverage_bar import CoverageBar
 from orderbook_desktop.gui.window.coverage_painter import MARGIN, CoveragePainter
+from tests.gui.pixels import colours_of
 
 _T0_MS = 1_723_100_000_000
 _MS = 1_000_000
@@ -271,11 +272,39 @@ def test_the_time_under_the_pointer_is_drawn(bar: CoverageBar) -> None:
     assert bar._hover_text((_T0_MS + 700_123) * _MS) == "8 Aug 2024 07:05:00.123"
 
 
+@pytest.mark.qt_log_ignore("This plugin does not support")
 def test_a_message_is_drawn_beside_the_times(bar: CoverageBar) -> None:
     before = bar.grab().toImage()
     bar.show_message("A sentence.")
     assert bar.message == "A sentence."
     assert bar.grab().toImage() != before
+    for y, told in ((bar.height() - 4, "A sentence."), (20, "8 Aug 2024 07:06:40.000 UTC")):
+        at = QPoint(MARGIN + 800, y)
+        QApplication.sendEvent(bar, QHelpEvent(QEvent.Type.ToolTip, at, bar.mapToGlobal(at)))
+        assert QToolTip.text().startswith(told)
+    QToolTip.hideText()
+
+
+def test_a_recording_that_grows_has_dots_after_its_end(bar: CoverageBar) -> None:
+    def is_marked() -> bool:
+        rows = CoveragePainter(DARK, bar.font()).rows
+        image = bar.grab().toImage()
+        end = image.copy(_WIDTH - MARGIN + 1, rows.band, MARGIN - 1, rows.trades - rows.band)
+        return DARK.muted.rgb() in colours_of(end)
+
+    assert not is_marked()
+    bar.show_replay(status(100_000), replace(_COVERAGE, is_growing=True), [])
+    assert is_marked()
+    bar.zoom(0.5, (_T0_MS + 100_000) * _MS)
+    assert not is_marked()
+
+
+def test_assistive_technology_finds_a_slider(bar: CoverageBar) -> None:
+    bar.describe()
+    found = QAccessible.queryAccessibleInterface(bar)
+    assert found.role() == QAccessible.Role.Slider
+    assert found.valueInterface().currentValue() == 100
+    assert found.text(QAccessible.Text.Name) == "Position in the recording"
 
 
 def test_theme_and_font_are_followed(bar: CoverageBar) -> None:
