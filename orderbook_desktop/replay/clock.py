@@ -16,6 +16,8 @@ _MEASURED_NS: Final = 2_000_000_000
 _SAMPLE_NS: Final = 100_000_000
 # A measurement of a shorter time says little.
 _LEAST_NS: Final = 500_000_000
+# So long a clock without a limit of its speed takes to where the recording has been read.
+_CATCH_UP_NS: Final = 100_000_000
 # A clock that reaches so many thousandths of its speed keeps it.
 _KEPT: Final = 970
 
@@ -25,7 +27,8 @@ class ReplayClock:
 
     It stops at `limit_ns`, the time up to which the recording has been read, and goes on from there
     when the limit is moved: it makes up for no time that it has waited. `speed` is in thousandths
-    of real time. At the speed UNLIMITED the clock is always at its limit.
+    of real time. At the speed UNLIMITED the clock comes to its limit within a moment after that was
+    moved: a recording is read by the minute, and views see more of it than the end of each.
     """
 
     def __init__(self, at_ns: int) -> None:
@@ -42,7 +45,8 @@ class ReplayClock:
         if not self.is_playing:
             return self._at_ns
         if self.speed == UNLIMITED:
-            return self.limit_ns
+            passed_ns = min(max(0, now_ns - self._since_ns), _CATCH_UP_NS)
+            return self._at_ns + (self.limit_ns - self._at_ns) * passed_ns // _CATCH_UP_NS
         passed_ns = max(0, now_ns - self._since_ns) * self.speed // _THOUSAND
         return min(self._at_ns + passed_ns, self.limit_ns)
 
@@ -70,8 +74,8 @@ class ReplayClock:
     def set_limit(self, limit_ns: int, now_ns: int) -> None:
         """Let it run as far as `limit_ns`, or as far as it has come where that is later."""
         at_ns = self.at(now_ns)
-        if at_ns >= self.limit_ns:
-            # It has waited here.
+        if at_ns >= self.limit_ns or (self.speed == UNLIMITED and limit_ns != self.limit_ns):
+            # It has waited here, or has another way to go.
             self._at_ns, self._since_ns = at_ns, now_ns
         self.limit_ns = max(limit_ns, at_ns)
 

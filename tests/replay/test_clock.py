@@ -60,14 +60,18 @@ def test_it_waits_at_its_limit_and_makes_up_for_nothing() -> None:
     assert clock.at(8 * _S) == _BEGAN + 3 * _S
 
 
-def test_unlimited_is_always_at_the_limit() -> None:
-    clock = started(UNLIMITED, _BEGAN + _HOUR)
-    assert clock.at(1) == _BEGAN + _HOUR
+def test_unlimited_is_soon_at_the_limit_by_way_of_all_that_lies_before() -> None:
+    tenth, clock = _S // 10, started(UNLIMITED, _BEGAN + _HOUR)
     assert clock.until(_BEGAN + 5, 1) == 0
-    clock.set_limit(_BEGAN + 2 * _HOUR, 2)
-    assert clock.at(3) == _BEGAN + 2 * _HOUR
-    clock.set_speed(REAL_TIME, 4)
-    assert clock.at(5) == _BEGAN + 2 * _HOUR
+    shown = [clock.at(passed * tenth // 5) - _BEGAN for passed in range(8)]
+    assert shown == [_HOUR * min(passed, 5) // 5 for passed in range(8)]
+    # A limit that is set again, as it was, does not hold it up.
+    clock.set_limit(_BEGAN + 3 * _HOUR, _S)
+    for passed in range(10):
+        clock.set_limit(_BEGAN + 3 * _HOUR, _S + passed * tenth // 10)
+    assert clock.at(_S + tenth) == _BEGAN + 3 * _HOUR
+    clock.set_speed(REAL_TIME, 2 * _S)
+    assert clock.at(3 * _S) == _BEGAN + 3 * _HOUR
 
 
 @given(st.integers(SLOWEST, FASTEST), st.integers(0, _HOUR), st.integers(0, _S))

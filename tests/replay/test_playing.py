@@ -49,6 +49,7 @@ async def test_a_loop_is_played_again_and_again(database: Database) -> None:
         await player.idle()
         player.set_speed(UNLIMITED)
         await player.idle()
+        clock.now_ns += _S // 10
         assert player.status.at_ns == due[-1]
 
 
