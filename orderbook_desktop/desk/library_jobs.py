@@ -70,6 +70,7 @@ _UNDONE: Final = {
     JobKind.UNPACK: "nothing was unpacked",
     JobKind.REMOVE: "a part may be removed already; remove it again for the rest",
 }
+_REMARKS_AT_MOST: Final = 10
 # The end of the program waits so long for what a stopped job takes back.
 _CLOSE_WITHIN_S: Final = 1.0
 # A window that shows the jobs looks at them more often.
@@ -113,7 +114,7 @@ class JobList:
 
     def end(self, number: int, state: JobState, result: JobResult) -> None:
         """Say how a job has ended."""
-        told = {"sentence": result.sentence, "remarks": result.remarks}
+        told = {"sentence": result.sentence, "remarks": _some_of(result.remarks)}
         self.change(number, state=state, progress=None, step="", **told)
 
     def stopped(self, number: int) -> JobResult:
@@ -468,6 +469,14 @@ class ProgramLibrary:
                 self._background.loop.call(self._background.queue.put, number, work)
             self._waiting.clear()
         return self._background
+
+
+def _some_of(remarks: Sequence[str]) -> tuple[str, ...]:
+    """Return as many remarks as a person reads; an export has one for each gap."""
+    more = len(remarks) - _REMARKS_AT_MOST
+    if more <= 0:
+        return tuple(remarks)
+    return (*remarks[:_REMARKS_AT_MOST], f"And {counted(more, 'more remark')}.")
 
 
 def _named(key: EntryKey) -> str:

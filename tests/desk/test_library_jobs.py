@@ -339,6 +339,18 @@ async def test_jobs_end_with_the_program(slow: _Slow, library: ProgramLibrary) -
     assert [job.state for job in library.jobs] == [JobState.STOPPED] * 2
 
 
+async def test_thousands_of_remarks_are_not_read_out(
+    library: ProgramLibrary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def many(*_: object) -> JobResult:
+        return JobResult("It is done.", tuple(f"Gap {number}." for number in range(2_000)))
+
+    monkeypatch.setattr("orderbook_desktop.desk.library_jobs.verify_entry", many)
+    library.verify(BTC)
+    job = await done(library)
+    assert (len(job.remarks), job.remarks[-1]) == (11, "And 1,990 more remarks.")
+
+
 async def test_before_there_is_a_database_jobs_wait(
     stored: Database, server: ServerThread, tmp_path: Path
 ) -> None:
