@@ -34,9 +34,12 @@ from orderbook_desktop.core.desk import (
 )
 from orderbook_desktop.core.library_jobs import EntryKey
 from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
+from orderbook_desktop.core.replay import Bookmark, LargeTrades
+from orderbook_desktop.gui.dialogs.bookmark_list import BookmarkList
 from orderbook_desktop.gui.dialogs.browser_panel import BrowserPanel
 from orderbook_desktop.gui.dialogs.gap_list import GapList
 from orderbook_desktop.gui.dialogs.help import About, KeyList
+from orderbook_desktop.gui.dialogs.large_trades import LargeTradesChoice
 from orderbook_desktop.gui.dialogs.order_dialogs import RemovalDialog, TargetDialog
 from orderbook_desktop.gui.dialogs.question import Answer, Question
 from orderbook_desktop.gui.dialogs.recordings import RecordingManager
@@ -45,8 +48,9 @@ from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.theme import Appearance, contrast
 from orderbook_desktop.gui.window import menus
 from orderbook_desktop.gui.window.main_window import MainWindow
-from tests.gui.fake_desk import BTC, NOW_NS, FakeDesk, MovingMarket
+from tests.gui.fake_desk import BTC, EVENT_MS, NOW_NS, FakeDesk, MovingMarket
 from tests.gui.fake_library import FakeLibrary, entry
+from tests.gui.fake_replay import FakeReplay
 from tests.gui.fake_storage import FakeStorage
 from tests.gui.fake_switch import ON, TAKEN, FakeSwitch
 from tests.gui.pane_of import ladder_of
@@ -145,6 +149,24 @@ def _ordered(window: MainWindow, symbol: str, command: str) -> QDialog:
     return dialog
 
 
+def _bookmarks(window: MainWindow) -> QDialog:
+    """Open the list of a replay's bookmarks; without a replay it closes."""
+    desk, replay = FakeDesk(), FakeReplay()
+    replay.bookmarks = (Bookmark("a", "BTCUSDT", EVENT_MS, 1_234, "the sweep"),)
+    desk.play(replay, replay.source)
+    return _shown(BookmarkList(desk, window))
+
+
+def _large_trades(window: MainWindow) -> QDialog:
+    """Open the choice of large trades."""
+    return _shown(LargeTradesChoice(LargeTrades(), "BTC", window))
+
+
+def _shown(dialog: QDialog) -> QDialog:
+    dialog.show()
+    return dialog
+
+
 DIALOGS: dict[str, Callable[[MainWindow], QDialog]] = {
     "keys": lambda window: _opened(window, menus.SHOW_KEYS.text),
     "about": lambda window: _opened(window, menus.SHOW_ABOUT.text),
@@ -154,6 +176,8 @@ DIALOGS: dict[str, Callable[[MainWindow], QDialog]] = {
     "gaps": lambda window: _opened(window, menus.SHOW_GAPS.text),
     "removal": _removal,
     "export": lambda window: _ordered(window, "SOL/USDT", "export"),
+    "bookmarks": _bookmarks,
+    "large trades": _large_trades,
     "removal of what is stored": lambda window: _ordered(window, "SOL/USDT", "remove"),
 }
 EACH_DIALOG = pytest.mark.parametrize("name", list(DIALOGS))
@@ -178,9 +202,10 @@ def test_each_dialog_of_the_program_is_looked_at_here() -> None:
     bases = {node.name: {ast.unparse(base) for base in node.bases} for node in classes}
     assert [name for name, of in bases.items() if "QDialog" in of] == ["Dialog"]
     of_files = {RecordingManager, SpaceDialog, GapList, TargetDialog, RemovalDialog}
-    known = {About, KeyList, BrowserPanel, Question} | of_files
-    dialogs = {name for name, of in bases.items() if of & {"Dialog", "_HelpDialog"}}
-    assert dialogs == {kind.__name__ for kind in known} | {"_HelpDialog"}
+    known = {About, KeyList, BrowserPanel, Question, BookmarkList, LargeTradesChoice} | of_files
+    shared = {"Dialog", "_HelpDialog", "ListDialog"}
+    dialogs = {name for name, of in bases.items() if of & shared}
+    assert dialogs == {kind.__name__ for kind in known} | shared - {"Dialog"}
 
 
 class TestKeys:
