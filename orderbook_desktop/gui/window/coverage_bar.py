@@ -266,7 +266,9 @@ class CoverageBar(QAbstractSlider):
                 target_x = None if sought_ns is None else still.x_of(sought_ns)
                 self._painter.draw_clock(painter, still.x_of(status.at_ns), target_x)
             if self._message:
-                self._painter.draw_message(painter, self._message, self.width())
+                # The time under the mouse must not hide it.
+                at_left = self._hover_x is not None and self._hover_x > self.width() / 2
+                self._painter.draw_message(painter, self._message, self.width(), at_left=at_left)
             at_ns = None if self._hover_x is None else self.time_at(self._hover_x)
             if at_ns is not None and still is not None:
                 x = still.x_of(at_ns) or 0.0

@@ -126,12 +126,15 @@ class CoveragePainter:
             )
         )
 
-    def draw_message(self, painter: QPainter, message: str, width: int) -> None:
-        """Draw a sentence at the right, in place of the times."""
+    def draw_message(
+        self, painter: QPainter, message: str, width: int, *, at_left: bool = False
+    ) -> None:
+        """Draw a sentence at one side, in place of the times."""
         rows = self.rows
         text = self._metrics.elidedText(message, Qt.TextElideMode.ElideRight, width - 40)
         wide = self._metrics.horizontalAdvance(text) + 12
-        box = QRectF(width - wide - MARGIN, rows.axis, wide, rows.end - rows.axis)
+        left = MARGIN if at_left else width - wide - MARGIN
+        box = QRectF(left, rows.axis, wide, rows.end - rows.axis)
         painter.fillRect(box, self._theme.raised)
         painter.setFont(self._font)
         painter.setPen(self._theme.text)

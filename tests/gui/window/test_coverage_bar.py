@@ -272,6 +272,20 @@ def test_the_time_under_the_pointer_is_drawn(bar: CoverageBar) -> None:
     assert bar._hover_text((_T0_MS + 700_123) * _MS) == "8 Aug 2024 07:05:00.123"
 
 
+def test_a_message_gives_way_to_the_time_under_the_pointer(bar: CoverageBar) -> None:
+    def has_message(x: int) -> bool:
+        axis = CoveragePainter(DARK, bar.font()).rows.axis
+        return bar.grab().toImage().pixelColor(x, axis + 1) == DARK.raised
+
+    bar.show_message("A sentence.")
+    left, right = MARGIN + 1, _WIDTH - MARGIN - 2
+    assert (has_message(left), has_message(right)) == (False, True)
+    QTest.mouseMove(bar, seconds(bar, 900))
+    assert (has_message(left), has_message(right)) == (True, False)
+    QTest.mouseMove(bar, seconds(bar, 100))
+    assert (has_message(left), has_message(right)) == (False, True)
+
+
 @pytest.mark.qt_log_ignore("This plugin does not support")
 def test_a_message_is_drawn_beside_the_times(bar: CoverageBar) -> None:
     before = bar.grab().toImage()
