@@ -87,7 +87,7 @@ def run_heatmap(
     async def work() -> _Drawn:
         async with recording_place(settings, file, names) as (place, symbol, market):
             with export_target(wish.path, replace=wish.force) as target:
-                cache = _cache_of(settings, file)
+                cache = tiles_of(settings, file)
                 drawn = await _read(place, market, symbol, wish, cache)
                 await _write(drawn, symbol, wish, target)
             return drawn
@@ -96,7 +96,7 @@ def run_heatmap(
     return run_interruptibly(work(), "nothing was drawn", report, done=f"{wish.path} was written")
 
 
-def _cache_of(settings: Settings, file: Path | None) -> TileCache:
+def tiles_of(settings: Settings, file: Path | None = None) -> TileCache:
     """Return the tiles of the database, or of the packed file."""
     own = settings.mongo_dsn or str(settings.data_dir)
     place = f"{own} {settings.db_name}" if file is None else str(file.resolve())

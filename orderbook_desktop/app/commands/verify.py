@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from msgspec import to_builtins
 from msgspec.structs import replace
 from rich.console import Console
 
 from orderbook_desktop.app.commands.database_session import open_database
+from orderbook_desktop.app.commands.heatmap import tiles_of
 from orderbook_desktop.app.commands.long_work import WorkProgress, run_interruptibly
 from orderbook_desktop.app.commands.times import check_span
 from orderbook_desktop.app.settings import Settings, symbol_and_market
@@ -24,8 +26,10 @@ from orderbook_desktop.core.time_text import duration_text, time_text
 from orderbook_desktop.core.timeline import Gap, Timeline
 from orderbook_desktop.core.trade_coverage import TradeGap
 from orderbook_desktop.core.trade_witness import TradesHeld
+from orderbook_desktop.storage.store.database_store import store_of
 from orderbook_desktop.storage.store.packed_store import open_packed
 from orderbook_desktop.storage.store.recorder_states import RecorderState, recorder_states
+from orderbook_desktop.storage.tiles.proof import CheckedTiles, check_tiles
 from orderbook_desktop.storage.verification.trade_proof import ProvenTrades
 from orderbook_desktop.storage.verification.verification import Verified, verify
 
@@ -57,13 +61,14 @@ def run_verify(
     check_span(from_ms, to_ms)
     work = _verify(settings, symbol, market, from_ms, to_ms)
 
-    def report(found: Verified) -> int:
+    def report(result: tuple[Verified, CheckedTiles]) -> int:
+        found, tiles = result
         if _is_empty(found) and found.holds:
             raise NotRecordedThere(symbol, at_that_time=(from_ms, to_ms) != (None, None))
         if as_json:
-            typer.echo(json.dumps(as_fields(symbol, found), indent=2))
+            typer.echo(json.dumps(as_fields(symbol, found, tiles), indent=2))
         else:
-            _print_result(symbol, found)
+            _print_result(symbol, found, tiles)
         return 0 if found.holds else 1
 
     return run_interruptibly(work, "nothing was proven", report)
@@ -120,16 +125,19 @@ def _show(progress: WorkProgress, done: int, total: int) -> None:
 
 async def _verify(
     settings: Settings, symbol: str, market: str, from_ms: int | None, to_ms: int | None
-) -> Verified:
+) -> tuple[Verified, CheckedTiles]:
     async with open_database(settings) as database:
         with WorkProgress(f"Verifying {symbol}") as progress:
             show = partial(_show, progress)
             found = await verify(database, market, from_ms, to_ms, show)
         states = await recorder_states(database)
-        return replace(found, recorder=states.get(market, RecorderState.NONE))
+        found = replace(found, recorder=states.get(market, RecorderState.NONE))
+        if not found.holds:
+            return found, CheckedTiles()
+        return found, await check_tiles(store_of(database), market, tiles_of(settings))
 
 
-def as_fields(symbol: str, found: Verified) -> dict[str, Any]:
+def as_fields(symbol: str, found: Verified, tiles: CheckedTiles | None = None) -> dict[str, Any]:
     """Return the fields of `found` for JSON; times are the exchange's."""
     timeline, fault = found.timeline, found.fault
     return {
@@ -168,6 +176,7 @@ def as_fields(symbol: str, found: Verified) -> dict[str, Any]:
         "running": found.recorder.is_live,
         "recorder": found.recorder.value or None,
         **({"trades": _trade_fields(found.trades)} if found.trades.runs else {}),
+        **({"tiles": to_builtins(tiles)} if tiles is not None and tiles.kept else {}),
     }
 
 
@@ -217,15 +226,24 @@ def _span(span: Timeline | Gap | TradeGap) -> dict[str, Any]:
     return {"from": time_text(begin), "to": time_text(end), "from_ms": begin, "to_ms": end}
 
 
-def _print_result(symbol: str, found: Verified) -> None:
+def _print_result(symbol: str, found: Verified, tiles: CheckedTiles | None = None) -> None:
     console = Console(highlight=False, soft_wrap=True)
     verdict = "[bold green]holds[/]" if found.holds else "[bold red]does not hold[/]"
     console.print(f"[bold]{symbol}[/]: the recording {verdict}.")
-    for name, text in _coverage(found):
+    lines = _coverage(found)
+    if tiles is not None and tiles.kept:
+        lines.append(("tiles", _tiles_text(tiles)))
+    for name, text in lines:
         console.print(f"  [dim]{name:<9}[/] ", end="")
         console.print(text, markup=False)
     if found.fault is not None:
         console.print(str(found.fault), style="red", markup=False)
+
+
+def _tiles_text(tiles: CheckedTiles) -> str:
+    removed = "is removed" if tiles.wrong == 1 else "are removed"
+    wrong = f"; {tiles.wrong:,} did not match, and {removed}" if tiles.wrong else ""
+    return f"a cache for the heatmap: {tiles.compared:,} of {tiles.kept:,} compared{wrong}"
 
 
 def _coverage(found: Verified) -> list[tuple[str, str]]:

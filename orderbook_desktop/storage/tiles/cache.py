@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import suppress
@@ -26,6 +27,10 @@ from orderbook_desktop.storage.tiles.tile_file import DamagedTile, decode_tile, 
 _log = logging.getLogger(__name__)
 
 _SUFFIX: Final = ".tile"
+_NAMED: Final = re.compile(
+    r"(?P<bin>\d+)-(?P<step>\d+)e-(?P<exponent>\d+)-(?P<statistic>last|max|integral)/"
+    r"(?P<minute>\d+)-(?P<from>\d+)-(?P<checksum>[0-9a-f]+)\.tile"
+)
 _PART: Final = ".part"
 _MINUTES_A_DAY: Final = 1_440
 # Tiles of such bins are small, and show months: they go last.
@@ -99,12 +104,33 @@ class TileCache:
             with suppress(OSError):
                 beside.unlink()
 
+    def kept(self, market: str) -> dict[TileKey, Path]:
+        """Return the tiles of `market`, each with its file."""
+        found = ((self._key_of(market, path), path) for path in self._files(self._folder(market)))
+        return {key: path for key, path in found if key is not None}
+
+    @staticmethod
+    def _key_of(market: str, path: Path) -> TileKey | None:
+        named = _NAMED.fullmatch(f"{path.parent.name}/{path.name}")
+        if named is None:
+            return None
+        return TileKey(
+            market,
+            Statistic(named["statistic"]),
+            int(named["bin"]),
+            int(named["step"]),
+            int(named["exponent"]),
+            int(named["minute"]),
+            int(named["from"]),
+            bytes.fromhex(named["checksum"]),
+        )
+
     def forget_before(self, market: str, minute: int) -> int:
         """Delete the tiles of `market` of chunks before `minute`, as retention has removed these.
 
         Returns how many these were.
         """
-        old = [path for path in self._files(self._market_folder(market)) if _minute(path) < minute]
+        old = [path for path in self._files(self._folder(market)) if _minute(path) < minute]
         return sum(map(_removed, old))
 
     def trim(self) -> int:
@@ -130,9 +156,9 @@ class TileCache:
     def _path(self, key: TileKey) -> Path:
         level = f"{key.bin_ms}-{key.step}e-{key.exponent}-{key.statistic}"
         name = f"{key.minute:010}-{key.from_ms}-{key.checksum.hex()}{_SUFFIX}"
-        return self._market_folder(key.market) / level / name
+        return self._folder(key.market) / level / name
 
-    def _market_folder(self, market: str) -> Path:
+    def _folder(self, market: str) -> Path:
         return self._own / quote(market, safe="")
 
     @staticmethod

@@ -176,6 +176,27 @@ def test_a_recording_is_proven_and_listed(data_dir: Path, name: str) -> None:
     assert first["folder_bytes"] == second["folder_bytes"] > 2 * first["bytes"]
 
 
+def test_tiles_are_compared_and_are_no_part_of_the_recording(
+    data_dir: Path, name: str, tmp_path: Path
+) -> None:
+    work_on(data_dir, name, with_a_gap)
+    before = set((data_dir / "tiles").rglob("*.tile"))
+    given = ("-o", str(tmp_path / "a.png"), "--bin", "4000", "--db-name", name)
+    done = run_command(data_dir, "heatmap", "BTC/USDT", *given)
+    assert done.returncode == 0, done.stderr
+    wrong, *others = set((data_dir / "tiles").rglob("*.tile")) - before
+    wrong.write_bytes(b"not a tile")
+    done = run_command(data_dir, "verify", "BTC/USDT", "--db-name", name)
+    assert done.returncode == 0
+    count = len(others) + 1
+    said = f"a cache for the heatmap: {count} of {count} compared; 1 did not match, and is removed"
+    assert f"tiles     {said}" in done.stdout
+    assert not wrong.exists()
+    done = run_command(data_dir, "verify", "BTC/USDT", "--json", "--db-name", name)
+    tiles = json.loads(done.stdout).get("tiles", {"kept": 0, "compared": 0, "wrong": 0})
+    assert tiles == {"kept": len(others), "compared": len(others), "wrong": 0}
+
+
 def test_what_was_healed_is_listed_with_what_healed_it(
     data_dir: Path, name: str, tmp_path: Path
 ) -> None:

@@ -18,6 +18,7 @@ from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.database_store import store_of
 from orderbook_desktop.storage.tiles.cache import TileCache, TileKey
+from orderbook_desktop.storage.tiles.proof import CheckedTiles, check_tiles
 from orderbook_desktop.storage.tiles.reading import TileWork, read_by_tiles
 from orderbook_desktop.storage.tiles.tile_file import DamagedTile, decode_tile, encode_tile
 from tests.core.heatmap.test_builder import same
@@ -134,6 +135,33 @@ async def test_where_times_go_back_there_are_no_tiles(database: Database, tmp_pa
     found = await by_tiles(database, cache, bins, Statistic.MAX)
     assert same(found, await without(database, bins, Statistic.MAX))
     assert files_in(tmp_path) == []
+
+
+async def test_a_sample_of_tiles_is_compared_with_the_recording(
+    database: Database, tmp_path: Path
+) -> None:
+    shelf = Shelf(database)
+    shelved = await shelf.put(Tape(step_ms=1_000), 420)
+    await shelf.archive(shelved)
+    cache, bins = TileCache(tmp_path, "here", 1 << 30), await whole_bins(database, 4_000)
+    store = store_of(database)
+    assert await check_tiles(store, MARKET, cache) == CheckedTiles()
+    for statistic in (Statistic.MAX, Statistic.LAST):
+        await by_tiles(database, cache, bins, statistic)
+    files = files_in(tmp_path)
+    assert await check_tiles(store, MARKET, cache) == CheckedTiles(len(files), len(files))
+    assert (await check_tiles(store, MARKET, cache, 3)).compared == 3
+    # One that another chunk would have is intact, and wrong all the same.
+    files[0].write_bytes(files[1].read_bytes())
+    files[2].write_bytes(b"")
+    (files[3].parent / "something.tile").write_text("else")
+    found = await check_tiles(store, MARKET, cache)
+    assert found == CheckedTiles(len(files), len(files), 2)
+    assert not files[0].exists()
+    await cut(shelf, shelved, 3)
+    found = await check_tiles(store, MARKET, cache)
+    assert found.wrong == 0
+    assert found.compared < found.kept
 
 
 def _key(minute: int, bin_ms: int = 4_000, market: str = MARKET) -> TileKey:
