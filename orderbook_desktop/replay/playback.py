@@ -6,7 +6,7 @@ import threading
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 from msgspec import Struct
@@ -17,6 +17,8 @@ from orderbook_desktop.core.timeline import Gap
 from orderbook_desktop.core.trades import Trade, decode_repaired, decode_trade
 from orderbook_desktop.replay.events import UNKNOWN_BOOK, ReplayPart, gap_before
 from orderbook_desktop.system.pace import Pace
+
+_AT_ONCE_S: Final = 1.0
 
 
 class PlayedEvent(Struct, frozen=True, eq=False, kw_only=True):
@@ -150,11 +152,18 @@ class Playback(Iterator[PlayedEvent]):
     def __next__(self) -> PlayedEvent:
         with self._reading:
             event = next(self._events)
-        if self._pace is not None and (delay := self._pace.delay_s(event.due_ns)) > 0:
-            self._closed.wait(delay)
+        if self._pace is not None:
+            self._wait(self._pace, event.due_ns)
         if self._closed.is_set():
             raise StopIteration
         return event
+
+    def _wait(self, pace: Pace, due_ns: int) -> None:
+        # Systems limit how long a thread may wait at once, and Windows hears no Ctrl-C meanwhile.
+        while pace.delay_s(due_ns) > _AT_ONCE_S and not self._closed.wait(_AT_ONCE_S):
+            pass
+        if (delay := pace.delay_s(due_ns)) > 0 and not self._closed.is_set():
+            self._closed.wait(delay)
 
     def close(self) -> None:
         """End the iteration."""

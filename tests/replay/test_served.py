@@ -19,6 +19,7 @@ from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.timeline import Gap
 from orderbook_desktop.core.trades import Trade
 from orderbook_desktop.exchange.local import LocalExchange
+from orderbook_desktop.exchange.local.source import StreamEvent
 from orderbook_desktop.replay.served import NothingToPlay, Play, RecordedSource, serve_recording
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.database_store import DatabaseStore
@@ -118,15 +119,14 @@ async def test_payloads_are_sent_byte_for_byte(database: Database) -> None:
 
 async def test_raw_streams_have_the_bare_payloads_under_both_names(database: Database) -> None:
     shelved = await _put(database, Tape(), 12, GapCause.USER)
-    # One client begins the play; the other one is there before.
+    both = "/ws/btcusdt@depth/btcusdt@depth@100ms"
     async with (
         asyncio.timeout(60),
-        _served(database, Play(speed=math.inf)) as exchange,
-        streams(exchange, "/ws/btcusdt@depth") as other,
-        streams(exchange, "/ws/btcusdt@depth@100ms") as websocket,
+        _served(database) as exchange,
+        streams(exchange, both) as websocket,
     ):
-        texts = [await _frames(websocket), await _frames(other)]
-    assert texts == [[event.payload for event in shelved.events]] * 2
+        texts = await _frames(websocket)
+    assert texts == [event.payload for event in shelved.events for _ in range(2)]
 
 
 async def test_rest_serves_the_book_after_the_last_event(database: Database) -> None:
@@ -279,7 +279,7 @@ async def test_trades_of_long_before_the_first_book_are_played_without_one(
         received(number, (begin + number) * 1_000_000, T=begin + number) for number in range(1, 9)
     ]
     await recorded(database, trades)
-    play = Play(speed=1_000.0, delay_s=0)
+    play = Play(speed=10.0, delay_s=0)
     async with asyncio.timeout(60), _served(database, play, stays=True) as exchange:
         async with streams(exchange, "/ws/btcusdt@aggTrade") as websocket:
             texts = [await next_json(websocket) for _ in trades]
@@ -333,13 +333,32 @@ async def test_trades_alone_are_served_without_a_book(database: Database) -> Non
     assert book == {"lastUpdateId": -1, "bids": [], "asks": []}
 
 
-async def test_a_slow_client_slows_the_replay_and_loses_nothing(database: Database) -> None:
-    shelved = await _put(database, Tape(), 1_500, GapCause.USER)
-    async with (
-        asyncio.timeout(60),
-        _served(database) as exchange,
-        streams(exchange, "/ws/btcusdt@depth") as websocket,
-    ):
-        await asyncio.sleep(0.3)
-        texts = await _frames(websocket)
-    assert texts == [event.payload for event in shelved.events]
+class _Slow:
+    """Clients that take nothing until they are freed."""
+
+    def __init__(self) -> None:
+        self.asked, self.free = asyncio.Event(), asyncio.Event()
+
+    async def drained(self, backlog: int = 0) -> None:
+        del backlog
+        self.asked.set()
+        await self.free.wait()
+
+    async def cut_off(self, code: int, within_s: float) -> None:
+        raise AssertionError(code, within_s)
+
+
+async def test_slow_clients_slow_the_replay(database: Database) -> None:
+    await _put(database, Tape(), 100, GapCause.USER)
+    source, slow, sent = _source(database), _Slow(), list[StreamEvent]()
+    source.attach(slow)
+    await source.open()
+    source.want(["btcusdt@depth"])
+    async with asyncio.timeout(60):
+        playing = asyncio.create_task(source.run(sent.append))
+        await slow.asked.wait()
+        assert 0 < len(sent) < 50
+        slow.free.set()
+        await playing
+    await source.close()
+    assert len(sent) == 100
