@@ -63,20 +63,23 @@ async def _as_fast_as_it_goes(
     window: ReplayWindow, database: Database, long: LongRecording, targets: Targets
 ) -> None:
     """Play the whole recording; report speed, frames and memory."""
-    process, megabytes = psutil.Process(), [0.0]
-    megabytes.clear()
+    process = psutil.Process()
+    megabytes: list[float] = []
     begin_ns, _ = Truth.of(long.tile).moment(0.0, 0)
     async with player_of(database, long.tile.market, begin_ns) as player:
         window.show(player)
         await asyncio.sleep(0.5)
         player.set_speed(UNLIMITED)
         window.ladder.paints.clear()
-        at_ns, begun = player.status.at_ns, time.perf_counter()
+        at_ns, begun, busy = player.status.at_ns, time.perf_counter(), _busy_s(process)
         player.play()
         while not (status := player.status).is_at_end and not status.problem:
             await asyncio.sleep(1)
             megabytes.append(process.memory_info().rss / 2**20)
         passed = time.perf_counter() - begun
+        own_s, database_s = (
+            now - before for now, before in zip(_busy_s(process), busy, strict=True)
+        )
         speed = (player.status.at_ns - at_ns) / _NS_A_S / passed
     paints = [paint.ended for paint in window.ladder.paints]
     frames = [after.since_ms(before) for before, after in pairwise(paints)]
@@ -85,12 +88,21 @@ async def _as_fast_as_it_goes(
         f"  as fast as it goes: {speed:,.0f}x {targets.at_least(speed, _SPEED)}, "
         f"{long.events / passed:,.0f} events/s, {len(frames) / passed:.0f} paints/s\n"
         f"  from paint to paint {told(frames)} {verdict(targets, frames, _FRAME_MS)}\n"
+        f"  processor time of {passed:.0f} s: the window's process {own_s:.1f} s, the database's "
+        f"{database_s:.1f} s\n"
         f"  memory {megabytes[-1]:.0f} MB, grown by {growth:.1f} MB in the last three quarters "
         f"{targets.at_most(float(growth), _GROWTH_MB)}",
         flush=True,
     )
     if player.status.problem:
         raise AssertionError(player.status.problem)
+
+
+def _busy_s(process: psutil.Process) -> tuple[float, float]:
+    """Return the processor time of this process, and that of its children: the database."""
+    children = process.children(recursive=True)
+    own, others = process.cpu_times(), [child.cpu_times() for child in children]
+    return own.user + own.system, sum(one.user + one.system for one in others)
 
 
 async def _in_real_time(
