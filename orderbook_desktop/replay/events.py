@@ -188,6 +188,8 @@ class _Merge:
         # ones that the depth piece does not reach, and for those behind them.
         self._trades_due = EMPTY
         self._latest_ns = 0
+        # The exchange's latest time in the depth pieces before this one.
+        self._latest_ms = 0
         self._opens = self._depth_is_over = False
 
     @property
@@ -202,6 +204,8 @@ class _Merge:
 
     def take_depth(self, part: ChunkSlice) -> None:
         """Go on with `part`."""
+        if self._depth is not None and len(self._depth):
+            self._latest_ms = max(self._latest_ms, int(self._depth.event_ms[-1]))
         self._depth = DepthPiece.of(part, self._order, self._latest_ns)
         self._depth_done, self._opens = 0, part.opens
         self._place_trades()
@@ -262,7 +266,8 @@ class _Merge:
         due: Int64Array = np.append(depth.due_ns, INT64_MAX)[events]
         if depth.slice.opens:
             due = np.where(times_us < depth.begins_ms * US_A_MS, times_us * _NS_A_US, due)
-        return due
+        # Such an event of an earlier piece was played, but a trade before this one was due later.
+        return np.where(times_us <= self._latest_ms * US_A_MS, self._latest_ns, due)
 
     def _part(self, depth_end: int, trade_count: int) -> ReplayPart:
         """Return the next events, through the index before `depth_end`, and so many trades."""

@@ -213,6 +213,23 @@ def test_the_order_is_that_of_the_model(
     assert sum(part.opens for part in parts) == len(runs)
 
 
+def test_a_repaired_trade_waits_for_the_trade_before_it_and_for_no_other_event() -> None:
+    """Its event has been played, in a piece of its own, when the trade before it is due."""
+    tape, base = Tape(step_ms=0), Book()
+    base.load(tape.snapshot())
+    first_ms, events = tape.now_ms, []
+    for _ in range(2):
+        tape.now_ms += 1_000
+        event = tape.diff(2)
+        events.append(replace(event, received_ns=event.event_ms * _MS))
+    times_us = (first_ms + 500) * 1_000, (first_ms + 600) * 1_000
+    trades = [_trade(1, times_us[0], 900), _trade(2, times_us[1], None)]
+    runs = [Run(image_of(base, tape.market), events)]
+    found = items_of(merged(runs, [trades], 1, ReplayOrder.RECEIVED))
+    assert found == model(runs, trades, ReplayOrder.RECEIVED)
+    assert [item.is_trade for item in found] == [False, True, True, False]
+
+
 def test_a_clock_that_was_wrong_does_not_count() -> None:
     event_ns = np.array([100, 200, 300, 400]) * _MS
     received_ns = np.array([105 * _MS, 0, 300 * _MS + _MINUTE_NS + 1, 390 * _MS])
