@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, tzinfo
+from typing import Final
+
+from orderbook_desktop.core.number_format import counted
+
+_DAY_S: Final = 86_400
 
 
 def time_text(ms: int) -> str:
@@ -47,9 +52,11 @@ def recent_text(ms: int, now_ms: int) -> str:
 
 
 def duration_text(ms: int) -> str:
-    """Return a length of time as hours, minutes and seconds: `26:03:07.250`."""
+    """Return a length of time to the ms: `2:03:07.250`, or `1 day 2:03:07.250`."""
     seconds, rest = divmod(ms, 1_000)
-    return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}.{rest:03}"
+    days, seconds = divmod(seconds, _DAY_S)
+    text = f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}.{rest:03}"
+    return f"{counted(days, 'day')} {text}" if days else text
 
 
 def age_text(age_ms: int) -> str:
@@ -61,7 +68,7 @@ def age_text(age_ms: int) -> str:
         return f"{seconds} s"
     if seconds < 7_200:
         return f"{seconds // 60} min"
-    return f"{seconds // 3_600} h" if seconds < 172_800 else f"{seconds // 86_400} days"
+    return f"{seconds // 3_600} h" if seconds < 2 * _DAY_S else f"{seconds // _DAY_S:,} days"
 
 
 def _clock(moment: datetime, ms: int) -> str:

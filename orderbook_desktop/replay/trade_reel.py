@@ -7,6 +7,7 @@ not earlier.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from functools import cached_property
@@ -304,8 +305,6 @@ class TradeReel:
         is_on = shown_id is not None and last_id is not None and shown_id < last_id
         if not is_on or not (self._parts and self._parts[0].first_id <= (shown_id or 0) + 1):
             self._tape, shown_id = Tape(self._market), None
-            for gap in self.gaps:
-                self._tape.broken(gap.cause, gap.detail, after_id=gap.after_id)
         if last_id is None:
             return
         before = sum(len(part) for part in self._parts if part.last_id <= last_id)
@@ -317,7 +316,14 @@ class TradeReel:
                 begin = max(begin, shown_id + 1 - part.first_id)
             end = min(last_id + 1 - part.first_id, len(part))
             if begin < end:
+                self._tell_gaps(part.first_id + begin, part.first_id + end)
                 self._tape.take(part.on_tape(begin, end))
+
+    def _tell_gaps(self, first_id: int, end_id: int) -> None:
+        """Tell the tape of the gaps before trades of these ids; it holds only so many gaps."""
+        begin, end = (bisect_left(self.gaps, one, key=_id_behind) for one in (first_id, end_id))
+        for gap in self.gaps[begin:end]:
+            self._tape.broken(gap.cause, gap.detail, after_id=gap.after_id)
 
     async def _begin_at(self, event_ms: int) -> None:
         """Have the trades about a time in memory, and no others."""
@@ -369,6 +375,10 @@ class TradeReel:
                 return True
         self._is_first = True
         return False
+
+
+def _id_behind(gap: TradeGap) -> int:
+    return gap.before_id
 
 
 def _event_us(spot: Spot) -> int:

@@ -48,7 +48,12 @@ def test_a_time_beyond_the_calendar_is_shown_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ms", "text"), [(0, "0:00:00.000"), (93_787_250, "26:03:07.250"), (59_999, "0:00:59.999")]
+    ("ms", "text"),
+    [
+        *((0, "0:00:00.000"), (59_999, "0:00:59.999"), (86_399_999, "23:59:59.999")),
+        *((86_400_000, "1 day 0:00:00.000"), (93_787_250, "1 day 2:03:07.250")),
+        (72_913_088_127, "843 days 21:38:08.127"),
+    ],
 )
 def test_durations(ms: int, text: str) -> None:
     assert duration_text(ms) == text

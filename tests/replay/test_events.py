@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from itertools import pairwise
@@ -30,8 +29,6 @@ from orderbook_desktop.replay.events import (
     replayed,
 )
 from orderbook_desktop.storage.store.database import Database
-from tests.replay.recorded import MARKET, ordered, playing, record
-from tests.replay.test_trades import made, on_tape, store
 from tests.storage.made_trades import asked, received
 from tests.storage.recording_fixtures import Tape
 from tests.storage.shelf import Shelf
@@ -285,27 +282,3 @@ async def test_trades_alone_are_replayed(database: Database) -> None:
     assert items_of(found) == model([], trades, ReplayOrder.RECEIVED)
     pieces = [part.trades.payloads for part in found if part.trades is not None]
     assert [text for texts in pieces for text in texts] == [trade.payload for trade in trades]
-
-
-@pytest.mark.parametrize("order", ReplayOrder)
-async def test_a_player_shows_what_was_replayed_until_then(
-    database: Database, order: ReplayOrder
-) -> None:
-    """Book and last trade, at many moments by chance."""
-    chance = random.Random(11)
-    stored = await record(database, [80, 25, 60])
-    await store(database, made(stored, 300, chance))
-    async with aclosing(replayed(database, MARKET, order=order)) as parts:
-        items = items_of([part async for part in parts])
-    # After its last events a run's receipts may be later than trades of the gap.
-    ending = {event.final_id for run in stored.runs for event in run.events[-3:]}
-    depth = [item for item in items if not item.is_trade and item.id not in ending]
-    async with playing(database) as (player, _):
-        await ordered(player, order)
-        for item in chance.sample(depth, 60):
-            player.seek(item.due_ns)
-            await player.idle()
-            until = [one for one in items if one.due_ns <= item.due_ns]
-            assert player.status.update_id == [one.id for one in until if not one.is_trade][-1]
-            shown = [one.trade_id for one in on_tape(player)]
-            assert shown[-1:] == [one.id for one in until if one.is_trade][-1:]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+from msgspec.structs import replace
 
 from orderbook_desktop.core.replay import ReplayOrder, Step
 from orderbook_desktop.core.replay_status import UNLIMITED
@@ -172,6 +173,41 @@ async def test_a_trade_gap_stops_nothing_and_is_told(database: Database) -> None
         assert tape is not None
         assert [one.trade_id for one in tape.since(-1)] == [one.trade_id for one in missing]
         assert tape.break_after(20, 31) is not None
+
+
+@pytest.mark.parametrize("is_sought", [False, True])
+async def test_gaps_of_later_trades_push_none_off_the_tape(
+    database: Database, is_sought: bool
+) -> None:
+    """A tape holds a thousand gaps; a long recording may have more."""
+    recorded = await record(database, [80])
+    trades = made(recorded, 40, random.Random(1))
+    for begin in range(0, 40, 10):
+        await trade_shelf.recorded(database, trades[begin : begin + 9])
+    async with playing(database) as (player, clock):
+        reel = player._trades
+        last = reel.gaps[-1]
+        reel.gaps = [
+            *reel.gaps,
+            *(
+                replace(last, after_id=last.after_id + 2 * at, before_id=last.before_id + 2 * at)
+                for at in range(1, 1_500)
+            ),
+        ]
+        if is_sought:
+            player.seek_end()
+        else:
+            player.set_speed(100_000)
+            player.play()
+        await player.idle()
+        while player.status.is_playing:
+            player.look()
+            clock.now_ns += 5_000_000
+            await player.idle()
+        tape = player.look().tape
+        assert tape is not None
+        assert tape.newest_id == trades[38].trade_id
+        assert [tape.break_after(at, at + 2) is not None for at in (9, 19, 29)] == [True] * 3
 
 
 async def test_a_recording_without_trades_has_no_tape(database: Database) -> None:

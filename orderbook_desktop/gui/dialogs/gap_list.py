@@ -64,7 +64,12 @@ def _account(gap: Gap | TradeGap) -> str:
 _COLUMNS: Final = (
     _Column("From", lambda gap, _: time_text(gap.from_ms), time_text(0)),
     _Column("To", lambda gap, _: time_text(gap.to_ms), time_text(0)),
-    _Column("Length", lambda gap, _: duration_text(gap.to_ms - gap.from_ms), "999:59:59.999", True),
+    _Column(
+        "Length",
+        lambda gap, _: duration_text(gap.to_ms - gap.from_ms),
+        "999 days 23:59:59.999",
+        True,
+    ),
     _Column("Session", lambda _, is_ours: _SESSIONS[is_ours], _SESSIONS[True]),
     _Column(
         "Cause",

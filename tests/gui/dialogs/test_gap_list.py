@@ -72,10 +72,10 @@ def test_each_gap_has_its_times_its_length_and_its_cause(shown: GapList, desk: F
         *(time_text(from_ms), time_text(from_ms), "0:00:00.000", "this one"),
         "The connection to the exchange was lost (Connection reset)",
     ]
-    assert texts(shown.model, 1)[2:4] == ["26:03:04.005", "earlier"]
+    assert texts(shown.model, 1)[2:4] == ["1 day 2:03:04.005", "earlier"]
     assert texts(shown.model, 2)[4] == "Recording was stopped"
     assert shown.headline.text().startswith(
-        "BTC/USDT: 3 gaps, 1 of them in this session, 26:03:16.255 in all."
+        "BTC/USDT: 3 gaps, 1 of them in this session, 1 day 2:03:16.255 in all."
     )
     tip = shown.model.index(0, 4).data(Qt.ItemDataRole.ToolTipRole)
     assert "update ids 200 to 207" in tip

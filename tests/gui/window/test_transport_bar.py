@@ -203,9 +203,9 @@ def test_the_sentence_that_matters_most_is_told(bar: TransportBar, replay: FakeR
     bar.look()
     assert bar.message == "The newest moment; the recording goes on."
     change(bar, replay, gap=GapStop(_GAP, True, 5, 9))
-    assert bar.message.startswith("Before a gap of 70:00:00.000: ")
+    assert bar.message.startswith("Before a gap of 2 days 22:00:00.000: ")
     change(bar, replay, skipped=_GAP)
-    assert bar.message.startswith("Skipped a gap of 70:00:00.000: ")
+    assert bar.message.startswith("Skipped a gap of 2 days 22:00:00.000: ")
     bar._brief_end.timeout.emit()
     change(bar, replay, gap=GapStop(_GAP, False, 5, 9))
     assert bar.message.startswith("After a gap of")
