@@ -18,6 +18,8 @@ from orderbook_desktop.desk.notices import NoticeBoard
 from orderbook_desktop.desk.trade_pages import GappyHistory
 
 _NOTICE: Final = "replay"
+# A recording that opens at once needs no notice.
+_TELL_AFTER_S: Final = 0.5
 
 
 class ReplayWish(Struct, frozen=True):
@@ -76,6 +78,7 @@ class Replaying:
         self._started = started
         self._ended = ended
         self._opening: asyncio.Task[None] | None = None
+        self._telling: asyncio.TimerHandle | None = None
         # Ends the job of the recording that is played.
         self._left = asyncio.Event()
         self._is_cut = False
@@ -94,6 +97,11 @@ class Replaying:
         if self._open is not None:
             job = self._play(wish, self._open)
             self._opening = self._run(job, f"replay of {wish.info.market}")
+            text = f"Opening the recording of {wish.info.symbol}…"
+            notice = Notice(_NOTICE, NoticeLevel.INFORMATION, text)
+            # At the start of the program its database takes a while.
+            loop = asyncio.get_running_loop()
+            self._telling = loop.call_later(_TELL_AFTER_S, self._board.put, notice)
 
     def leave(self) -> None:
         """Play nothing any more."""
@@ -103,9 +111,9 @@ class Replaying:
         self._end()
 
     def _stop_opening(self) -> None:
-        opening, self._opening = self._opening, None
-        if opening is not None:
-            opening.cancel()
+        if self._opening is not None:
+            self._opening.cancel()
+        self._not_opening()
 
     def tell_if_cut(self) -> None:
         """Put up a notice if a replay has ended without `leave()`."""
@@ -114,10 +122,18 @@ class Replaying:
             text = "The replay has ended, because another market is shown."
             self._board.tell(Notice(_NOTICE, NoticeLevel.INFORMATION, text))
 
+    def _not_opening(self) -> None:
+        """Tell no longer that a recording is being opened."""
+        self._opening = None
+        if self._telling is not None:
+            self._telling.cancel()
+        self._telling = None
+
     async def _play(self, wish: ReplayWish, open_replay: OpenReplay) -> None:
         try:
             async with open_replay(wish) as opened:
-                self._opening = None
+                self._not_opening()
+                self._board.withdraw(_NOTICE)
                 _play_like(opened.replay, wish.like)
                 self._left.set()
                 self._left = left = asyncio.Event()
@@ -133,6 +149,10 @@ class Replaying:
                         self._end()
         except KnownError as error:
             self._board.tell(Notice(_NOTICE, NoticeLevel.WARNING, str(error)))
+        finally:
+            if self._opening is asyncio.current_task():
+                # It failed, or the engine has ended.
+                self._not_opening()
 
     def _end(self) -> None:
         if self.opened is not None:

@@ -273,3 +273,34 @@ async def test_pages_of_trades_are_those_of_what_is_on_screen(desk: LiveDesk, sh
     assert pages == [TradePage([], [])]
     desk.leave_replay()
     assert desk.trade_pages is live
+
+
+async def test_a_recording_that_takes_long_to_open_is_told(
+    desk: LiveDesk, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orderbook_desktop.desk.replaying._TELL_AFTER_S", 0.0)
+    shelf.ready.clear()
+    desk.start_replay()
+    await eventually(lambda: bool(desk.notices))
+    assert [notice.text for notice in desk.notices] == ["Opening the recording of BTC/USDT…"]
+    shelf.ready.set()
+    await eventually(lambda: desk.replay is not None)
+    assert desk.notices == []
+    shelf.ready.clear()
+    desk.start_replay("ETH/USDT")
+    await eventually(lambda: bool(desk.notices))
+    desk.leave_replay()
+    assert desk.notices == []
+
+
+async def test_the_end_of_the_engine_ends_the_opening(
+    desk: LiveDesk, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orderbook_desktop.desk.replaying._TELL_AFTER_S", 0.01)
+    shelf.ready.clear()
+    desk.start_replay()
+    await asyncio.sleep(0)
+    await desk.program._jobs.close()
+    desk.begin_anew()
+    await asyncio.sleep(0.03)
+    assert (desk.replay, desk.notices) == (None, [])
