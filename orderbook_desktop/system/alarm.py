@@ -29,14 +29,20 @@ class Alarm(Protocol):
 class ThreadAlarm:
     """An alarm whose thread waits, and then calls on the `loop`. Call `close` at the end.
 
-    The thread begins with the first time that is set.
+    The thread begins with the first time that is set. It waits by `now_ns`, a clock that never goes
+    back.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        now_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
         self._loop = loop
+        self._now_ns = now_ns
         self._thread: threading.Thread | None = None
         self._changed = threading.Condition()
-        # When it is due, by `time.monotonic_ns`, and what was set; each setting has a number.
+        # When it is due, by `now_ns`, and what was set; each setting has a number.
         self._due_ns: int | None = None
         self._call: Callable[[], None] | None = None
         self._number = 0
@@ -47,7 +53,7 @@ class ThreadAlarm:
         with self._changed:
             if self._is_closed:
                 return
-            self._due_ns, self._call = time.monotonic_ns() + in_ns, call
+            self._due_ns, self._call = self._now_ns() + in_ns, call
             self._number += 1
             self._changed.notify()
             if self._thread is None:
@@ -75,7 +81,7 @@ class ThreadAlarm:
                 if self._due_ns is None:
                     self._changed.wait()
                     continue
-                left_ns = self._due_ns - time.monotonic_ns()
+                left_ns = self._due_ns - self._now_ns()
                 if left_ns > 0:
                     self._changed.wait(left_ns / 1e9)
                     continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
@@ -42,11 +43,15 @@ def parse_time(text: str) -> int:
 def checked_moment(text: str | None) -> str | None:
     """Return `text`, the moment of a recording; raises `typer.BadParameter` if it is none."""
     if text is not None:
-        try:
-            parse_moment(text, now_ms=time.time_ns() // 1_000_000)
-        except KnownError as error:
-            raise typer.BadParameter(str(error).rstrip(".")) from error
+        _check_moment(text)
     return text
+
+
+def _check_moment(text: str, now_ns: Callable[[], int] = time.time_ns) -> None:
+    try:
+        parse_moment(text, now_ms=now_ns() // 1_000_000)
+    except KnownError as error:
+        raise typer.BadParameter(str(error).rstrip(".")) from error
 
 
 def check_span(from_ms: int | None, to_ms: int | None) -> None:

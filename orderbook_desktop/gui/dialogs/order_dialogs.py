@@ -66,8 +66,14 @@ class BadSpan(KnownError):
 class SpanFields(QWidget):
     """Two fields for a stretch of time within `span_ms`; an empty one has no limit."""
 
-    def __init__(self, span_ms: tuple[int, int] | None, parent: QWidget) -> None:
+    def __init__(
+        self,
+        span_ms: tuple[int, int] | None,
+        parent: QWidget,
+        now_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
         super().__init__(parent)
+        self._now_ns = now_ns
         self._near_ms = None if span_ms is None else span_ms[1]
         self.begin, self.end = QLineEdit(self), QLineEdit(self)
         ends = ("", "") if span_ms is None else tuple(time_text(ms) for ms in span_ms)
@@ -92,7 +98,7 @@ class SpanFields(QWidget):
         typed = field.text().strip()
         if not typed:
             return None
-        now_ms = time.time_ns() // _NS_A_MS
+        now_ms = self._now_ns() // _NS_A_MS
         moment = parse_moment(typed, now_ms=now_ms, near_ms=self._near_ms)
         if isinstance(moment, UpdateId):
             raise BadSpan("An update id is no time; type a time such as 14:05:30.")
