@@ -234,6 +234,25 @@ def test_quantities_of_several_scales_are_counted_in_the_finest() -> None:
     assert heatmap.values[:, 0].tolist() == [0, 7, 4 * 10**8]
 
 
+def test_a_part_of_a_coarser_scale_is_merged_in_the_finer_one() -> None:
+    bins, known = TimeBins(0, 20, 10), Horizon(90, 110, 0)
+    coarse = span_with([(100, 7, True)], until_ms=10, scale=Scale(8, 0), horizon=Horizon(90))
+    fine = span_with(
+        [(10_000, 5, True)], from_ms=10, until_ms=20, scale=Scale(10, 8), horizon=known
+    )
+    whole = made_of([coarse, fine], bins, 10)
+    merged = HeatmapBuilder(bins, PriceSteps(10), [Statistic.MAX])
+    # The finer part comes first here: what there is of a time before it is added in its unit.
+    for span, ends in ((fine, bins), (coarse, TimeBins(0, 10, 10))):
+        merged.merge(made_of([span], ends, 10), opens=True)
+    found = merged.heatmap("BTCUSDT", Statistic.MAX)
+    assert (found.scale, found.values.tolist()) == (whole.scale, [[7 * 10**8], [5]])
+    for name in ("known_from", "known_to", "best_bids", "best_asks"):
+        assert getattr(found.columns, name).tolist() == getattr(whole.columns, name).tolist()
+    assert found.columns.known_from.tolist() == [9_000, 90 * 10**10]
+    assert found.columns.known_to.tolist() == [INT64_MAX, 110 * 10**10]
+
+
 def test_whole_coins_are_counted_as_such() -> None:
     span = span_with([(100, 3 * 10**8, True), (101, 10**9, True)])
     heatmap = made_of([span], TimeBins(0, 100, 100), 1)
