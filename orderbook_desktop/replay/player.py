@@ -561,7 +561,7 @@ class Player:
         before = self._spot
         try:
             with driver_failures_raised():
-                await command()
+                await self._do(command)
         except _READING_FAILS as error:
             self._failed(error)
         finally:
@@ -571,6 +571,21 @@ class Player:
         if self._spot is before:
             self._set_clock()
         self._told()
+
+    async def _do(self, command: _Command) -> None:
+        """Do a command; once more if the recording has been cut or archived meanwhile."""
+        try:
+            await command()
+        except KnownError:
+            if not await self._has_changed():
+                raise
+            await command()
+
+    async def _has_changed(self) -> bool:
+        """Learn what is recorded now; return whether covers or gaps are others."""
+        changed = await self._reel.refresh()
+        self._survey.know(self._reel.timeline, is_growing=self._reel.is_growing)
+        return changed
 
     def _failed(self, error: Exception) -> None:
         self._problem = self._sentence(error)
@@ -589,7 +604,14 @@ class Player:
             return False
         try:
             with driver_failures_raised():
-                return await self._read_ahead(spot)
+                try:
+                    return await self._read_ahead(spot)
+                except KnownError:
+                    if not await self._has_changed():
+                        raise
+                    self._move_limit(self._now_ns())
+                    self._told()
+                    return True
         except _READING_FAILS as error:
             last = self._last_known(spot.piece)
             self._unread = _Unread(last.last_id, self._sentence(error), self._now_ns())
@@ -672,13 +694,12 @@ class Player:
     async def _look_again(self) -> None:
         try:
             with driver_failures_raised():
-                changed = await self._reel.refresh()
+                changed = await self._has_changed()
                 await self._refresh_trades()
                 await self._do_with_trades(self._trades.look_on())
         except _READING_FAILS as error:
             _log.info("replay of %s: %s", self.market, self._sentence(error))
             return
-        self._survey.know(self._reel.timeline, is_growing=self._reel.is_growing)
         if changed:
             self._move_limit(self._now_ns())
             self._told()

@@ -27,7 +27,11 @@ from orderbook_desktop.core.replay_status import ReplayOrder
 from orderbook_desktop.core.timeline import Cover, Gap, Timeline
 from orderbook_desktop.replay.due_times import NS_A_MS, due_times
 from orderbook_desktop.storage.reading.recording import Recording, read_timeline
-from orderbook_desktop.storage.reading.segment_reader import ReadingPlace, SegmentReader
+from orderbook_desktop.storage.reading.segment_reader import (
+    MissingEvents,
+    ReadingPlace,
+    SegmentReader,
+)
 from orderbook_desktop.storage.store.recording_store import RecordingStore
 from orderbook_desktop.storage.store.segment_documents import StoredSegment
 
@@ -146,6 +150,10 @@ class Piece(Struct, frozen=True, eq=False, dict=True):
         index = int(self.due(order).searchsorted(at_ns, side="right")) - 1
         return max(index, 0) + self.first
 
+    def place_of(self, update_id: int) -> int:
+        """Return the place of the event that has an update id."""
+        return int(self.chunk.numbers.final_ids.searchsorted(update_id))
+
     def id_at(self, place: int) -> int:
         """Return the update id of the book at a place."""
         if place < 0:
@@ -238,6 +246,7 @@ class Reel:
         self._segments = {stored.id: stored for stored in segments}
         if changed:
             self.timeline, self.runs = timeline, await asyncio.to_thread(runs_of, timeline)
+            self._forget_cut()
         return changed
 
     async def close(self) -> None:
@@ -281,8 +290,11 @@ class Reel:
         found: Piece | None = piece
         while found is not None and at_ns < found.first_due(order):
             found = self.known_before(found)
-        while found is not None and at_ns > found.last_due(order):
-            found = self.known_after(found)
+        while found is not None and at_ns >= found.last_due(order):
+            following = self.known_after(found)
+            if following is not None and at_ns < following.first_due(order):
+                break
+            found = following
         if found is None or at_ns < found.first_due(order):
             return None
         return Spot(found, found.place_at(at_ns, order), at_ns)
@@ -316,7 +328,11 @@ class Reel:
         if run is None:
             return None
         cover = next((one for one in run.covers if one.last_id >= piece.after_id), piece.cover)
-        return await self._ending_at(cover, piece.after_id, piece.event_ms_at(piece.begin - 1))
+        before = await self._ending_at(cover, piece.after_id, piece.event_ms_at(piece.begin - 1))
+        if before.after_id >= piece.after_id:
+            # It was cut just now.
+            raise MissingEvents(self._market, before.after_id, "the beginning of the recording")
+        return before
 
     async def first_of(self, run: Run) -> Piece:
         """Return the piece that opens a run."""
@@ -367,7 +383,8 @@ class Reel:
         while True:
             if at_ns < piece.first_due(order):
                 found = await self._before(piece, at_ns, order)
-            elif at_ns > piece.last_due(order):
+            elif at_ns >= piece.last_due(order):
+                # The next piece may begin at the same time.
                 found = await self._behind(piece, at_ns, order)
             else:
                 found = Spot(piece, piece.place_at(at_ns, order), at_ns)
@@ -394,6 +411,8 @@ class Reel:
         if following is not None:
             is_between = at_ns < following.first_due(order)
             return Spot(piece, piece.last, at_ns) if is_between else following
+        if at_ns == piece.last_due(order):
+            return Spot(piece, piece.last, at_ns)
         following = await self._over_gap(piece, back=False)
         if following is None:
             return self._end(piece, at_ns, order)
@@ -412,8 +431,7 @@ class Reel:
             return piece, piece.first
         cover = next(one for one in run.covers if update_id <= one.last_id)
         piece = await self._around(cover, update_id)
-        place = int(piece.chunk.numbers.final_ids.searchsorted(update_id))
-        return piece, place
+        return piece, piece.place_of(update_id)
 
     async def _around(self, cover: Cover, update_id: int) -> Piece:
         """Return the piece of a cover that has the event with an update id, by halving its time."""
@@ -578,15 +596,24 @@ class Reel:
         finally:
             self._looks_back = False
 
+    def _forget_cut(self) -> None:
+        """Forget the pieces with which runs begin since what came before them was cut."""
+        for run in self.runs:
+            piece = self._pieces.get(run.first_id)
+            if piece is not None and not piece.opens:
+                self._forget(run.first_id)
+
+    def _forget(self, after_id: int) -> None:
+        piece = self._pieces.pop(after_id, None)
+        if piece is not None:
+            self._bytes -= piece.size
+            if self._by_end.get(piece.last_id) == after_id:
+                del self._by_end[piece.last_id]
+
     def _keep(self, piece: Piece) -> None:
-        old = self._pieces.pop(piece.after_id, None)
-        if old is not None:
-            self._bytes -= old.size
+        self._forget(piece.after_id)
         self._pieces[piece.after_id] = piece
         self._by_end[piece.last_id] = piece.after_id
         self._bytes += piece.size
         while self._bytes > self._kept_bytes and len(self._pieces) > 2:
-            _, dropped = self._pieces.popitem(last=False)
-            self._bytes -= dropped.size
-            if self._by_end.get(dropped.last_id) == dropped.after_id:
-                del self._by_end[dropped.last_id]
+            self._forget(next(iter(self._pieces)))

@@ -66,7 +66,8 @@ class Steps:
         other = await (self._reel.before(piece) if back else self._reel.after(piece))
         if other is None:
             return await self.into_gap(spot, order, back=back)
-        place = other.last if back else other.first
+        # A piece that was archived meanwhile may reach further.
+        place = other.place_of(piece.after_id) if back else other.first
         return Spot(other, place, other.due_at(place, order))
 
     async def second(self, spot: Spot, order: ReplayOrder, *, back: bool) -> Spot:
