@@ -238,10 +238,8 @@ class Player:
         feed = FeedStatus(
             FeedState.REPLAY, SourceKind.MONGO, last_received_ns=received_ns, detail=detail
         )
-        spot = self._spot
-        if spot is not None and not self._is_busy:
-            # Where a command goes, other trades are read: the clock still stands at these.
-            self._tape = self._trades.tape_at(spot, self._order)
+        if not self._is_busy:
+            self._take_tape()
         return BookLook(self._book, feed, tape=self._tape, replay=status)
 
     def call_on_change(self, changed: Callable[[], None] | None) -> None:
@@ -501,6 +499,11 @@ class Player:
             self._shown = spot.piece, spot.place
             self._book.hold(spot.piece.book_at(spot.place))
 
+    def _take_tape(self) -> None:
+        """Have the tape of the spot."""
+        if self._spot is not None:
+            self._tape = self._trades.tape_at(self._spot, self._order)
+
     def _crossing(self) -> CrossedRecording | None:
         spot = self._spot
         if spot is None or spot.in_gap or spot.piece.crossed_at is None:
@@ -556,6 +559,8 @@ class Player:
                 await self._wait(left_s)
 
     async def _do_next(self) -> None:
+        # Where the command goes, other trades are read: meanwhile the clock stands at these.
+        self._take_tape()
         self._is_busy = True
         command = self._commands.popleft()
         before = self._spot

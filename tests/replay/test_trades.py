@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 
 import pytest
 from msgspec.structs import replace
 
-from orderbook_desktop.core.replay import ReplayOrder, Step
+from orderbook_desktop.core.replay import ReplayOrder, Step, Target
 from orderbook_desktop.core.replay_status import UNLIMITED
 from orderbook_desktop.core.tape import TapeTrade
 from orderbook_desktop.core.trades import Trade
@@ -107,6 +108,29 @@ async def test_a_seek_shows_the_trades_before_it(database: Database, order: Repl
             await player.idle()
             at_ns = player.status.at_ns
             has(player, trades, sum(one <= at_ns for one in due))
+
+
+@_ORDERS
+async def test_while_commands_follow_each_other_the_tape_is_of_the_clock_and_not_of_before(
+    database: Database, order: ReplayOrder
+) -> None:
+    rng = random.Random(8)
+    recorded = await record(database, [80, 25, 60])
+    trades = made(recorded, 300, rng)
+    await store(database, trades)
+    due = dues(recorded, trades, order)
+    async with playing(database) as (player, _):
+        await ordered(player, order)
+        for _ in range(10):
+            for _ in range(3):
+                player.seek(recorded.random_ns(rng, order))
+                player.jump(Target.GAP, back=rng.random() < 0.5)
+            idle = asyncio.create_task(player.idle())
+            while not idle.done():
+                await asyncio.sleep(0)
+                at_ns = player.status.at_ns
+                has(player, trades, sum(one <= at_ns for one in due))
+            await idle
 
 
 @_ORDERS
