@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from typer.core import TyperArgument, TyperGroup
 
+from orderbook_desktop.app import command_options as options
 from orderbook_desktop.app.commands.times import FromTime, ReplayTime, ToTime
 from orderbook_desktop.app.options import with_settings
 from orderbook_desktop.app.process.log_files import begin_log, current_log
@@ -45,9 +46,6 @@ _UNEXPECTED: Final = "unexpected exception"
 # As `formats.packed_file` has it, which takes long to load.
 _PACKED_SUFFIX: Final = ".obd"
 _PACKED_OPTION: Final = "--packed-file"
-
-_Port = Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="Port; 0: any free port.")]
-_Host = Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")]
 
 
 class _Commands(TyperGroup):
@@ -342,6 +340,11 @@ def _id_of_import(given: str) -> str:
     return key
 
 
+def _check_named(symbol: str | None, file: Path | None) -> None:
+    if symbol is None and file is None:
+        raise typer.BadParameter("name a SYMBOL, or a packed file by --file")
+
+
 @cli.command(name="export")
 @with_settings("mongo_dsn", "db_name", "env", "data_dir")
 def export_recording(
@@ -351,24 +354,16 @@ def export_recording(
         Path,
         typer.Option("--output", "-o", metavar="PATH", help="The file; *.csv.gz is gzipped."),
     ],
-    symbol: Annotated[str | None, typer.Argument(metavar="SYMBOL", show_default=False)] = None,
-    file: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Read a packed file (.obd); with one symbol in it, SYMBOL may be left out.",
-            show_default=False,
-        ),
-    ] = None,
+    symbol: options.OptionalSymbol = None,
+    file: options.PackedFile = None,
     from_ms: FromTime = None,
     to_ms: ToTime = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    force: options.Force = False,
 ) -> None:
     """Write a recording to a file for other tools."""
     from orderbook_desktop.app.commands.export import run_export  # noqa: PLC0415
 
-    if symbol is None and file is None:
-        raise typer.BadParameter("name a SYMBOL, or a packed file by --file")
+    _check_named(symbol, file)
     _begin_log(settings, "export", symbol or "", file or "")
     span = {"from_ms": from_ms, "to_ms": to_ms}
     raise typer.Exit(run_export(settings, symbol, form, output, **span, force=force, file=file))
@@ -384,41 +379,28 @@ def heatmap(
             "--output", "-o", metavar="PATH", help="A picture (.png), or exact cells (.csv, .npz)."
         ),
     ],
-    symbol: Annotated[str | None, typer.Argument(metavar="SYMBOL", show_default=False)] = None,
-    file: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Read a packed file (.obd).", show_default=False),
-    ] = None,
+    symbol: options.OptionalSymbol = None,
+    file: options.PackedFile = None,
     from_ms: FromTime = None,
     to_ms: ToTime = None,
     statistic: Annotated[
         Statistic,
         typer.Option(help="Of each cell the largest size, the last one, or size times ms."),
     ] = Statistic.MAX,
-    bin_ms: Annotated[
-        int | None,
-        typer.Option("--bin", metavar="MS", min=1, help="Width of a column.", show_default=False),
-    ] = None,
-    step: Annotated[
-        str | None, typer.Option(metavar="PRICE", help="Height of a row.", show_default=False)
-    ] = None,
-    price_from: Annotated[
-        str | None, typer.Option(metavar="PRICE", help="The lowest price.", show_default=False)
-    ] = None,
-    price_to: Annotated[
-        str | None, typer.Option(metavar="PRICE", help="The highest price.", show_default=False)
-    ] = None,
+    bin_ms: options.BinMs = None,
+    step: options.PriceStep = None,
+    price_from: options.LowestPrice = None,
+    price_to: options.HighestPrice = None,
     side: Annotated[Side, typer.Option(help="Whose sizes count.")] = Side.BOTH,
     colours: Annotated[ColourMap, typer.Option(help="The colours of a picture.")] = ColourMap.FIRE,
-    width: Annotated[int, typer.Option(min=480, max=16_384, help="Pixels of a picture.")] = 1600,
-    height: Annotated[int, typer.Option(min=240, max=16_384, help="Pixels of a picture.")] = 900,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    width: options.Width = 1600,
+    height: options.Height = 900,
+    force: options.Force = False,
 ) -> None:
     """Draw how much stood at which price and when, without a window."""
     from orderbook_desktop.app.commands.heatmap import HeatmapWish, run_heatmap  # noqa: PLC0415
 
-    if symbol is None and file is None:
-        raise typer.BadParameter("name a SYMBOL, or a packed file by --file")
+    _check_named(symbol, file)
     if (price_from is None) != (price_to is None):
         raise typer.BadParameter("give --price-from and --price-to together, or neither of them")
     _begin_log(settings, "heatmap", symbol or "", file or "")
@@ -448,7 +430,7 @@ def pack_recordings(
     ],
     from_ms: FromTime = None,
     to_ms: ToTime = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    force: options.Force = False,
 ) -> None:
     """Pack recordings into one file (.obd), exactly as they are stored."""
     from orderbook_desktop.app.commands.packed import run_pack  # noqa: PLC0415
@@ -495,8 +477,8 @@ def import_files(
 @with_settings("env", "data_dir")
 def exchange(
     settings: Settings,
-    port: _Port = 8900,
-    host: _Host = "127.0.0.1",
+    port: options.Port = 8900,
+    host: options.Host = "127.0.0.1",
     play: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Play a capture (raw lines, also .gz).")
     ] = None,
@@ -531,58 +513,24 @@ def exchange(
 @with_settings("mongo_dsn", "db_name", "env", "data_dir")
 def replay(
     settings: Settings,
-    symbol: Annotated[str | None, typer.Argument(metavar="SYMBOL", show_default=False)] = None,
+    symbol: options.OptionalSymbol = None,
     from_ms: FromTime = None,
     to_ms: ToTime = None,
-    speed: Annotated[
-        str,
-        typer.Option(
-            metavar="N",
-            help="Play N times as fast as it was (0.01 to 10000), or max: as fast as it goes.",
-        ),
-    ] = "1",
-    order: Annotated[
-        str,
-        typer.Option(
-            metavar="received|exchange",
-            help="Play in the order of receipt, or in that of the exchange's times.",
-        ),
-    ] = "received",
-    port: _Port = 8900,
-    host: _Host = "127.0.0.1",
-    file: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Play a packed file (.obd); with one symbol in it, SYMBOL may be left out.",
-            show_default=False,
-        ),
-    ] = None,
-    at_once: Annotated[
-        bool, typer.Option("--at-once", help="Begin without waiting for a program to subscribe.")
-    ] = False,
-    delay: Annotated[
-        float,
-        typer.Option(
-            min=0.0,
-            max=3600.0,
-            metavar="SECONDS",
-            help="Begin so long after the first subscription.",
-        ),
-    ] = 1.0,
-    skip_gaps: Annotated[
-        bool, typer.Option("--skip-gaps", help="Go on behind a gap of the book at once.")
-    ] = False,
-    stay: Annotated[
-        bool, typer.Option("--stay", help="Serve the last book at the end, until Ctrl-C.")
-    ] = False,
+    speed: options.Speed = "1",
+    order: options.Order = "received",
+    port: options.Port = 8900,
+    host: options.Host = "127.0.0.1",
+    file: options.PackedFile = None,
+    at_once: options.AtOnce = False,
+    delay: options.Delay = 1.0,
+    skip_gaps: options.SkipGaps = False,
+    stay: options.Stay = False,
 ) -> None:
     """Serve a recording with Binance's interface, so that other programs run against that time."""
     from orderbook_desktop.app.commands.replay import Served, order_of, run_replay, speed_of  # noqa: PLC0415
     from orderbook_desktop.replay.served import Play  # noqa: PLC0415
 
-    if symbol is None and file is None:
-        raise typer.BadParameter("name a SYMBOL, or a packed file by --file")
+    _check_named(symbol, file)
     _begin_log(settings, "replay", symbol or "", file or "")
     play = Play(
         from_ms=from_ms,
