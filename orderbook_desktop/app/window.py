@@ -31,10 +31,10 @@ from orderbook_desktop.core.desk import Desk
 from orderbook_desktop.core.disk import DiskStatus, Retention
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.library_jobs import LibraryFile
-from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.core.symbols import split_symbol
 from orderbook_desktop.core.version import __version__
+from orderbook_desktop.core.wording import counted
 from orderbook_desktop.desk.desk import LiveDesk
 from orderbook_desktop.desk.library import library_of_desk
 from orderbook_desktop.desk.program import Program

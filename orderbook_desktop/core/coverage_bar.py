@@ -15,11 +15,11 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.replay import Bookmark, Coverage, Quiet
 from orderbook_desktop.core.time_text import duration_text, moment_text
 from orderbook_desktop.core.timeline import Cover, Gap
 from orderbook_desktop.core.trade_coverage import TradeGap
+from orderbook_desktop.core.wording import counted
 
 NS_PER_MS: Final = 1_000_000
 SHORTEST_NS: Final = 1_000_000_000

@@ -12,7 +12,6 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from orderbook_desktop.core.library_jobs import RecordingLibrary
-from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.recorded_gaps import RecordedGaps
 from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
 from orderbook_desktop.core.replay import Replay
@@ -21,6 +20,7 @@ from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
 from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.core.trade_coverage import TradeGap
 from orderbook_desktop.core.trades import Trade
+from orderbook_desktop.core.wording import counted
 
 
 class NoticeLevel(Enum):

@@ -13,9 +13,9 @@ from typing import Final, Self
 
 from msgspec import Struct
 
-from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.timeline import Gap
 from orderbook_desktop.core.trade_coverage import TradeGap
+from orderbook_desktop.core.wording import counted
 
 _SOURCES_NAMED: Final = 3
 NOT_READ = "\N{EN DASH}"

@@ -8,9 +8,9 @@ from typing import Final
 
 from msgspec import Struct, field
 
-from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.recorded_gaps import RecordedGaps
 from orderbook_desktop.core.streams import Stream
+from orderbook_desktop.core.wording import counted
 
 
 class RecordingState(Enum):

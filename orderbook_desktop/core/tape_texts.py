@@ -7,18 +7,13 @@ from typing import Final, NamedTuple
 
 from msgspec import Struct
 
-from orderbook_desktop.core.number_format import (
-    MarketFormat,
-    counted,
-    exact_text,
-    rounded_text,
-    short_text,
-)
+from orderbook_desktop.core.number_format import MarketFormat, exact_text, rounded_text, short_text
 from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.core.tape import Tape
 from orderbook_desktop.core.tape_rows import Missing, Summed, Sweep, TapeRow
 from orderbook_desktop.core.time_text import clock_text, duration_text
 from orderbook_desktop.core.units import format_units, rounded_units
+from orderbook_desktop.core.wording import counted
 
 # So many characters have room for a size.
 _SIZE_WIDEST: Final = 11

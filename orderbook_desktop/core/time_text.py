@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, tzinfo
 from typing import Final
 
-from orderbook_desktop.core.number_format import counted
+from orderbook_desktop.core.wording import counted
 
 _DAY_S: Final = 86_400
 

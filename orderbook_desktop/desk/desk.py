@@ -21,13 +21,13 @@ from orderbook_desktop.core.desk import (
 from orderbook_desktop.core.foreign_text import plain_text
 from orderbook_desktop.core.library import unlisted
 from orderbook_desktop.core.library_jobs import RecordingLibrary
-from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.recorded_gaps import RecordedGaps
 from orderbook_desktop.core.recording_status import RecordingStatus
 from orderbook_desktop.core.replay import Replay
 from orderbook_desktop.core.sources import BookSource
 from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.core.symbols import SymbolInfo, split_symbol
+from orderbook_desktop.core.wording import counted
 from orderbook_desktop.desk.followed_market import FollowedMarket
 from orderbook_desktop.desk.notices import DeskWatch, NoticeBoard
 from orderbook_desktop.desk.program import Program

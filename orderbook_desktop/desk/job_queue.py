@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.library_jobs import Job, JobKind, JobState
-from orderbook_desktop.core.number_format import counted
+from orderbook_desktop.core.wording import counted
 from orderbook_desktop.desk.library_work import JobResult, Place, Work, sentence_of
 from orderbook_desktop.storage.failures import driver_failures_raised
 from orderbook_desktop.system.tasks import end_tasks

@@ -30,7 +30,7 @@ from orderbook_desktop.core.library_jobs import (
     RemovalPreview,
     Span,
 )
-from orderbook_desktop.core.number_format import counted
+from orderbook_desktop.core.wording import counted
 from orderbook_desktop.desk.job_queue import JobList, JobQueue
 from orderbook_desktop.desk.library_reader import LibraryReader
 from orderbook_desktop.desk.library_work import (

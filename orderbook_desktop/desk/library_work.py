@@ -15,10 +15,10 @@ from orderbook_desktop.core.disk import bytes_text
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.file_formats import ExportFormat, ImportFormat
 from orderbook_desktop.core.library_jobs import EntryKey, LibraryEntry, LibraryFile, Span
-from orderbook_desktop.core.number_format import counted, listed
 from orderbook_desktop.core.received import FileNotes
 from orderbook_desktop.core.recorded_gaps import RecordedGaps
 from orderbook_desktop.core.symbols import split_symbol
+from orderbook_desktop.core.wording import counted, listed
 from orderbook_desktop.formats.collected_files import messages_of
 from orderbook_desktop.storage.exports.exporting import NothingRecorded, TargetExists
 from orderbook_desktop.storage.exports.packed_file import PackJob, pack

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Final
 
 from orderbook_desktop.core.desk import Notice, NoticeAction, NoticeLevel
-from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.status import FeedState, SourceKind
+from orderbook_desktop.core.wording import counted
 from orderbook_desktop.engine.engine import Engine
 from orderbook_desktop.engine.market_session import MarketSession
 from orderbook_desktop.exchange.errors import (

@@ -9,7 +9,6 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
-from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import (
     EventStream,
@@ -21,6 +20,7 @@ from orderbook_desktop.core.sources import (
 from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.core.streams import Continuity, Stream
 from orderbook_desktop.core.trades import TRADE, Trade, parts_missing
+from orderbook_desktop.core.wording import counted
 
 _log = logging.getLogger(__name__)
 

@@ -15,11 +15,11 @@ from msgspec import Struct
 
 from orderbook_desktop.core.backoff import backoff_delays
 from orderbook_desktop.core.errors import KnownError
-from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.recording_status import RepairProgress
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.trade_coverage import TradeGap, TradeOrigin, gaps_between
 from orderbook_desktop.core.trades import Trade, fits_64_bits
+from orderbook_desktop.core.wording import counted
 from orderbook_desktop.engine.settings import REPAIR_TIMES, RepairTimes
 from orderbook_desktop.exchange.errors import (
     ExchangeError,

@@ -34,8 +34,8 @@ from msgspec import Struct
 
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.foreign_text import plain_text
-from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.symbols import is_market
+from orderbook_desktop.core.wording import counted
 
 SUFFIX: Final = ".obd"
 # A file has the least number that suffices, so that an earlier version of the program reads it.

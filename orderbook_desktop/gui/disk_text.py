@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orderbook_desktop.core.disk import DiskLevel, DiskStatus, Retention, bytes_text
-from orderbook_desktop.core.number_format import counted
+from orderbook_desktop.core.wording import counted
 
 
 def disk_field(disk: DiskStatus, retention: Retention) -> str:

@@ -15,9 +15,7 @@ from orderbook_desktop.core.number_format import (
     axis_text,
     book_steps,
     column_format,
-    counted,
     exact_text,
-    listed,
     market_format,
     percent_text,
     rounded_text,
@@ -167,16 +165,6 @@ def test_costs_have_places_like_money() -> None:
     assert text.column(30 * 10**8).text(30 * 10**8 + 123_456) == "30.0012"
 
 
-def test_counts_in_words() -> None:
-    assert [counted(count, "event") for count in (0, 1, 2_000)] == [
-        "0 events",
-        "1 event",
-        "2,000 events",
-    ]
-    belonging = [counted(count, "event belongs", "events belong") for count in (1, 2)]
-    assert belonging == ["1 event belongs", "2 events belong"]
-
-
 def levels(*pairs: tuple[int, int]) -> Levels:
     prices, quantities = zip(*pairs, strict=True)
     return Levels(np.array(prices), np.array(quantities))
@@ -221,9 +209,3 @@ def test_grouping_steps_begin_with_the_tick_and_fit_the_price() -> None:
     assert book_steps(text, BIDS, ASKS) == book_steps(text, NONE, BIDS)
     assert len(book_steps(text, BIDS, ASKS)) > len(book_steps(text, levels((9_000_000, 1)), ASKS))
     assert [step_text(step, 8) for step in (1_000_000, 500_000_000)] == ["0.01", "5"]
-
-
-def test_texts_are_listed_as_in_a_sentence() -> None:
-    assert [listed(["a"]), listed(["a", "b"]), listed(["a", "b", "c"], ", and ")] == [
-        *("a", "a and b", "a, b, and c")
-    ]

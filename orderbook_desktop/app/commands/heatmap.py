@@ -21,11 +21,11 @@ from orderbook_desktop.core.heatmap.bins import TimeBins
 from orderbook_desktop.core.heatmap.builder import HeatmapBuilder, PriceSteps
 from orderbook_desktop.core.heatmap.cells import Heatmap
 from orderbook_desktop.core.heatmap.choices import ColourMap, Side, Statistic
-from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.time_text import moment_text, time_text
 from orderbook_desktop.core.timeline import Cover, Timeline
 from orderbook_desktop.core.units import DEFAULT_EXPONENT, format_units
 from orderbook_desktop.core.version import __version__
+from orderbook_desktop.core.wording import counted
 from orderbook_desktop.formats.heatmap_files import write_csv, write_npz
 from orderbook_desktop.storage.exports.exporting import NothingRecorded, export_target
 from orderbook_desktop.storage.reading.heatmaps import read_bins

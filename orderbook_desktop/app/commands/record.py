@@ -14,7 +14,7 @@ from orderbook_desktop.app.commands.symbol_choice import SymbolChoice, chosen_sy
 from orderbook_desktop.app.process.stopping import PROGRAM_TIMES, ProgramTimes, stop_on_signals
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.errors import KnownError
-from orderbook_desktop.core.number_format import counted
+from orderbook_desktop.core.wording import counted
 from orderbook_desktop.engine.engine import Engine
 from orderbook_desktop.engine.market_session import MarketSession
 from orderbook_desktop.exchange.errors import RegionBlocked, UnknownSymbol

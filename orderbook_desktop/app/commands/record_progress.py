@@ -17,7 +17,6 @@ from rich.text import Text
 
 from orderbook_desktop.core.disk import bytes_text
 from orderbook_desktop.core.errors import KnownError
-from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.recording_status import (
     RecordingCounts,
     RecordingStatus,
@@ -25,6 +24,7 @@ from orderbook_desktop.core.recording_status import (
 )
 from orderbook_desktop.core.status import badge_for
 from orderbook_desktop.core.time_text import age_text
+from orderbook_desktop.core.wording import counted
 from orderbook_desktop.engine.market_session import MarketSession
 from orderbook_desktop.engine.recording_meter import RecordingMeter, detail_of, problem_of
 from orderbook_desktop.system.steady_clock import steady_ns

@@ -14,7 +14,7 @@ from orderbook_desktop.app.commands.times import check_span
 from orderbook_desktop.app.commands.verify import NotRecordedThere
 from orderbook_desktop.app.settings import Settings, symbol_and_market
 from orderbook_desktop.core.errors import KnownError
-from orderbook_desktop.core.number_format import counted
+from orderbook_desktop.core.wording import counted
 from orderbook_desktop.storage.retention.removal import Removal, Span, find_removal, remove
 
 

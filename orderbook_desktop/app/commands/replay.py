@@ -16,10 +16,10 @@ from orderbook_desktop.app.commands.times import check_span
 from orderbook_desktop.app.process.stopping import stop_on_signals
 from orderbook_desktop.app.settings import BadSetting, Settings, symbol_and_market
 from orderbook_desktop.core.errors import KnownError
-from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.replay_status import ReplayOrder
 from orderbook_desktop.core.time_text import time_text
 from orderbook_desktop.core.timeline import Gap
+from orderbook_desktop.core.wording import counted
 from orderbook_desktop.exchange.local import LocalExchange
 from orderbook_desktop.replay.served import Play, Played, RecordedSource, serve_recording
 from orderbook_desktop.storage.reading.recorded_trades import RecordedTrades

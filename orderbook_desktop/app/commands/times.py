@@ -12,7 +12,6 @@ import typer
 from orderbook_desktop.app.settings import BadSetting
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.foreign_text import quoted
-from orderbook_desktop.core.replay_times import parse_moment
 from orderbook_desktop.core.time_text import time_text
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -48,6 +47,9 @@ def checked_moment(text: str | None) -> str | None:
 
 
 def _check_moment(text: str, now_ns: Callable[[], int] = time.time_ns) -> None:
+    # It loads numpy, which the command line does without.
+    from orderbook_desktop.core.replay_times import parse_moment  # noqa: PLC0415
+
     try:
         parse_moment(text, now_ms=now_ns() // 1_000_000)
     except KnownError as error:

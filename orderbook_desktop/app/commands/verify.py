@@ -20,12 +20,12 @@ from orderbook_desktop.app.commands.times import check_span
 from orderbook_desktop.app.settings import Settings, symbol_and_market
 from orderbook_desktop.core.disk import bytes_text
 from orderbook_desktop.core.errors import KnownError
-from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.symbols import split_symbol
 from orderbook_desktop.core.time_text import duration_text, time_text
 from orderbook_desktop.core.timeline import Gap, Timeline
 from orderbook_desktop.core.trade_coverage import TradeGap
 from orderbook_desktop.core.trade_witness import TradesHeld
+from orderbook_desktop.core.wording import counted
 from orderbook_desktop.storage.store.database_store import store_of
 from orderbook_desktop.storage.store.packed_store import open_packed
 from orderbook_desktop.storage.store.recorder_states import RecorderState, recorder_states

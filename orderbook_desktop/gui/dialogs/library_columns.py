@@ -16,11 +16,11 @@ from msgspec import Struct
 from orderbook_desktop.core.disk import bytes_text
 from orderbook_desktop.core.foreign_text import plain_text
 from orderbook_desktop.core.library_jobs import EntryKey, LibraryEntry
-from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.recorded_gaps import NOT_READ, RecordedGaps
 from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
 from orderbook_desktop.core.time_text import duration_text, recent_text, time_text
 from orderbook_desktop.core.timeline import Timeline
+from orderbook_desktop.core.wording import counted
 
 # No state is shown by colour alone: each has a sign and a word.
 _SIGNS: Final = {

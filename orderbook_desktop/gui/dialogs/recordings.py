@@ -24,8 +24,8 @@ from PySide6.QtWidgets import (
 from orderbook_desktop.core.desk import Connections, Desk
 from orderbook_desktop.core.disk import bytes_text
 from orderbook_desktop.core.library_jobs import LibraryEntry
-from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
+from orderbook_desktop.core.wording import counted
 from orderbook_desktop.gui.dialogs.job_panel import JobPanel
 from orderbook_desktop.gui.dialogs.library_columns import LibraryRow, rows_of
 from orderbook_desktop.gui.dialogs.library_table import (

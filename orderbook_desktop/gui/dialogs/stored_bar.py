@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QWidget
 from orderbook_desktop.core.desk import Desk
 from orderbook_desktop.core.file_formats import ExportFormat
 from orderbook_desktop.core.library_jobs import LibraryEntry, RecordingLibrary, Span
-from orderbook_desktop.core.number_format import counted
+from orderbook_desktop.core.wording import counted
 from orderbook_desktop.gui.actions import Action
 from orderbook_desktop.gui.dialogs.library_columns import LibraryRow
 from orderbook_desktop.gui.dialogs.library_table import (

@@ -11,8 +11,8 @@ from PySide6.QtGui import QIcon
 from PySide6.QtWidgets import QMainWindow, QMenu, QSystemTrayIcon
 
 from orderbook_desktop.core.desk import Desk, Notice, NoticeLevel
-from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
+from orderbook_desktop.core.wording import counted
 from orderbook_desktop.gui.dialogs.question import Answer, Question
 from orderbook_desktop.gui.window.bridge import DeskBridge
 from orderbook_desktop.system.bundle import resource_path

@@ -11,11 +11,11 @@ from PySide6.QtGui import QHideEvent, QResizeEvent, QShowEvent
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QWidget
 
 from orderbook_desktop.core.disk import DiskStatus, Retention, bytes_text
-from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.recorded_gaps import gaps_text
 from orderbook_desktop.core.recording_status import RecordingStatus
 from orderbook_desktop.core.status import REPLAY, FeedState, FeedStatus
 from orderbook_desktop.core.time_text import time_of_day_text
+from orderbook_desktop.core.wording import counted
 from orderbook_desktop.gui.disk_text import disk_field, size_sentence
 from orderbook_desktop.gui.panes.book_frame import BookFrame
 from orderbook_desktop.gui.parts import push_button

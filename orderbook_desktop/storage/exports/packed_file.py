@@ -23,10 +23,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from orderbook_desktop.core.events import WIDEST_EVENT, DepthDiff
-from orderbook_desktop.core.number_format import counted, listed
 from orderbook_desktop.core.replay import Bookmark
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.units import INT64_MAX
+from orderbook_desktop.core.wording import counted, listed
 from orderbook_desktop.storage.errors import DatabaseError
 from orderbook_desktop.storage.exports.exporting import ExportError, NothingRecorded, export_target
 from orderbook_desktop.storage.exports.packed_trades import TradePacker

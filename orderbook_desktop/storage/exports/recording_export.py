@@ -10,10 +10,10 @@ from typing import Final
 from msgspec import Struct
 
 from orderbook_desktop.core.file_formats import ExportFormat
-from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.time_text import time_text
 from orderbook_desktop.core.timeline import Gap
 from orderbook_desktop.core.trade_coverage import TradeGap
+from orderbook_desktop.core.wording import counted
 from orderbook_desktop.storage.exports.exporting import (
     Exported,
     ExportJob,

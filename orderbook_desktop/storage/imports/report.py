@@ -7,10 +7,10 @@ from typing import Final
 
 from orderbook_desktop.core.event_times import OddTimes
 from orderbook_desktop.core.foreign_text import plain_text
-from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.received import FileNotes
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.time_text import time_text
+from orderbook_desktop.core.wording import counted
 from orderbook_desktop.storage.imports.importing import ImportedMarket
 from orderbook_desktop.storage.imports.runs import Counts
 from orderbook_desktop.storage.imports.trades import ImportedTrades

@@ -24,9 +24,9 @@ from msgspec import Struct
 from orderbook_desktop.core.archive import decode_chunk
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.events import DepthDiff
-from orderbook_desktop.core.number_format import counted, listed
 from orderbook_desktop.core.replay import Bookmark
 from orderbook_desktop.core.units import INT64_MAX
+from orderbook_desktop.core.wording import counted, listed
 from orderbook_desktop.formats.packed_file import DamagedPackedFile
 from orderbook_desktop.storage.imports.unpacking_trades import TradeUnpacking
 from orderbook_desktop.storage.reading.portion import Portion, Span, loose_events

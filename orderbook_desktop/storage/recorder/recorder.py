@@ -12,11 +12,11 @@ from typing import Final
 from msgspec import Struct
 
 from orderbook_desktop.core.errors import KnownError
-from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.recording_status import AllCounts, RecordingCounts
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.streams import DEPTH, Stream
 from orderbook_desktop.core.trades import TRADE
+from orderbook_desktop.core.wording import counted
 from orderbook_desktop.storage.failures import Activity, until_it_works
 from orderbook_desktop.storage.recorder.event_log import EventLog
 from orderbook_desktop.storage.recorder.ledger import LEDGER_TIMES, Ledger, LedgerTimes

@@ -18,12 +18,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from orderbook_desktop.core.errors import KnownError
-from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.recording_status import AllCounts
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.streams import Stream
 from orderbook_desktop.core.trade_coverage import TradeRun
 from orderbook_desktop.core.trades import TRADE, Trade
+from orderbook_desktop.core.wording import counted
 from orderbook_desktop.storage.failures import Activity, until_it_works
 from orderbook_desktop.storage.recorder.ledger import LEDGER_TIMES, LedgerTimes, due_segments
 from orderbook_desktop.storage.recorder.pending import PendingWrites

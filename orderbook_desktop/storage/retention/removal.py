@@ -20,10 +20,10 @@ from msgspec.structs import replace
 
 from orderbook_desktop.core.disk import USUAL_BYTES_A_TRADE
 from orderbook_desktop.core.foreign_text import plain_text
-from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.time_text import time_text
 from orderbook_desktop.core.trade_coverage import TradeOrigin, TradeRun
+from orderbook_desktop.core.wording import counted
 from orderbook_desktop.storage.errors import DatabaseError
 from orderbook_desktop.storage.reading.segment_reader import times_of
 from orderbook_desktop.storage.retention.trade_removal import (

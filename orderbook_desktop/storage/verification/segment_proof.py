@@ -18,8 +18,8 @@ from orderbook_desktop.core.errors import BugError, KnownError
 from orderbook_desktop.core.event_times import EARLIEST_MS, in_ms
 from orderbook_desktop.core.events import DepthSnapshot
 from orderbook_desktop.core.horizon import is_deeper
-from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.witness import contradictions
+from orderbook_desktop.core.wording import counted
 from orderbook_desktop.storage.errors import DatabaseError
 from orderbook_desktop.storage.reading.ahead import Upcoming, WaitingLoose, levels_in
 from orderbook_desktop.storage.reading.joined_answers import joined_after

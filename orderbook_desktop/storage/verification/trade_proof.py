@@ -17,11 +17,11 @@ from orderbook_desktop.core.archive import DecodedChunk
 from orderbook_desktop.core.archive.trades import DecodedTrades
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.event_times import EARLIEST_MS
-from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.trade_coverage import Covered, TradeGap, TradeRun, covered, gaps_between
 from orderbook_desktop.core.trade_witness import DepthBlock, TradeBlock, TradesHeld, TradeWitness
 from orderbook_desktop.core.trades import UNKNOWN_PART, decode_repaired, decode_trade, is_same_trade
 from orderbook_desktop.core.units import INT64_MAX, parse_units
+from orderbook_desktop.core.wording import counted
 from orderbook_desktop.storage.store.trade_reader import grown
 from orderbook_desktop.storage.store.trade_store import TradePart, TradeStore
 from orderbook_desktop.storage.verification.segment_proof import NOT_UNDERSTOOD, RecordingFault

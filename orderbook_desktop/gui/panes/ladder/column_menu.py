@@ -10,8 +10,8 @@ from PySide6.QtGui import QAction, QActionGroup
 from PySide6.QtWidgets import QMenu, QWidget
 
 from orderbook_desktop.core.ladder import Side
-from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.traded_volume import Period
+from orderbook_desktop.core.wording import counted
 from orderbook_desktop.gui.panes.ladder.layout import Column, ColumnChoice
 
 _NAMES: Final = {column: column.value.capitalize() for column in Column}

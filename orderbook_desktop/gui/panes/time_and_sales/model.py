@@ -8,7 +8,6 @@ from typing import Final, NamedTuple
 
 from orderbook_desktop.core.desk import TradePage, TradePages
 from orderbook_desktop.core.errors import MalformedMessage
-from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.status import FeedState
 from orderbook_desktop.core.tape import Tape, tape_of
 from orderbook_desktop.core.tape_rows import (
@@ -23,6 +22,7 @@ from orderbook_desktop.core.tape_rows import (
 )
 from orderbook_desktop.core.tape_texts import TapeFormat, cost_places
 from orderbook_desktop.core.time_text import date_text
+from orderbook_desktop.core.wording import counted
 from orderbook_desktop.gui.panes.book_frame import BookFrame, Message, message_of
 from orderbook_desktop.gui.panes.time_and_sales.reading import PAGE_TRADES, Reading
 
