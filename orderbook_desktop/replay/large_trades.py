@@ -1,4 +1,4 @@
-"""Finds large trades in a recording, forward and back, from a moment of its replay."""
+"""Finds large trades in a recording, forward and back: a replay plays trades by their ids."""
 
 from __future__ import annotations
 
@@ -11,24 +11,19 @@ from msgspec import Struct
 
 from orderbook_desktop.core.archive.trades import DecodedTrades
 from orderbook_desktop.core.levels import Int64Array
-from orderbook_desktop.core.replay import LargeTrades, ReplayOrder
+from orderbook_desktop.core.replay import LargeTrades
 from orderbook_desktop.core.units import INT64_MAX, split_decimal
-from orderbook_desktop.replay.due_times import NS_A_MS, due_alone
 from orderbook_desktop.storage.store.trade_store import TradeStore
 
 _HOUR_MS: Final = 3_600_000
-# A trade counts as received within so long of its own time, else at that time.
-_NEAR_MS: Final = 60_000
-_NS_A_US: Final = 1_000
 _WHOLE: Final = 100_000
 
 
 class LargeTrade(Struct, frozen=True):
-    """A large trade: its id, when it was traded, and when it is due by its own times alone."""
+    """A large trade: its id, and when it was traded."""
 
     trade_id: int
     event_ms: int
-    due_ns: int
 
 
 class _Least(Struct, frozen=True):
@@ -57,24 +52,19 @@ class LargeTradeFinder:
         self._large = large
         self._least: _Least | None = None
 
-    async def find(self, at_ns: int, order: ReplayOrder, *, back: bool) -> LargeTrade | None:
-        """Return the first large trade that is due after `at_ns`, or the last one before it.
+    async def find(self, trade_id: int, at_ms: int, *, back: bool) -> LargeTrade | None:
+        """Return the first large trade after that of an id, or the last one before it.
 
-        None: there is none, as far as trades are recorded.
+        None: there is none, as far as trades are recorded. `at_ms` is the moment of the search.
         """
-        self._least = self._least or await self._find_least(at_ns // NS_A_MS)
+        self._least = self._least or await self._find_least(at_ms)
         if self._least is None:
             return None
-        # Those that are near may be due on the other side of the moment.
-        aside_ms = at_ns // NS_A_MS + (_NEAR_MS if back else -_NEAR_MS)
-        first_id = await self._trades.first_id_at(self._market, aside_ms)
-        ids = (0, INT64_MAX if first_id is None else first_id) if back else (first_id, INT64_MAX)
-        if ids[0] is None:
-            return None
-        found = self._trades.trades(self._market, ids[0], ids[1], backwards=back)
+        ids = (0, trade_id - 1) if back else (trade_id + 1, INT64_MAX)
+        found = self._trades.trades(self._market, *ids, backwards=back)
         async with aclosing(found) as pieces:
             async for piece in pieces:
-                trade = _large_in(piece, self._least, at_ns, order, back=back)
+                trade = _large_in(piece, self._least, ids, back=back)
                 if trade is not None:
                     return trade
         return None
@@ -123,18 +113,16 @@ def _ranked(parts: list[tuple[Int64Array, int]], percentile: int) -> _Least | No
 
 
 def _large_in(
-    piece: DecodedTrades, least: _Least, at_ns: int, order: ReplayOrder, *, back: bool
+    piece: DecodedTrades, least: _Least, ids: tuple[int, int], *, back: bool
 ) -> LargeTrade | None:
-    """Return the large trade of `piece` that is next to a moment, on one side of it."""
+    """Return the first large trade of `piece` with an id of these, or the last one."""
     units = least.at(piece.scale.quantity)
     if units > INT64_MAX:
         return None
     arrays = piece.arrays
-    event_ns = arrays.times_ms * NS_A_MS + arrays.micros * _NS_A_US
-    due_ns = due_alone(event_ns, arrays.received_ns, order)
-    beside = due_ns < at_ns if back else due_ns > at_ns
-    places = np.flatnonzero((arrays.quantities >= units) & beside)
+    is_inside = (arrays.ids >= ids[0]) & (arrays.ids <= ids[1])
+    places = np.flatnonzero((arrays.quantities >= units) & is_inside)
     if not len(places):
         return None
     at = int(places[-1 if back else 0])
-    return LargeTrade(int(arrays.ids[at]), int(arrays.times_ms[at]), int(due_ns[at]))
+    return LargeTrade(int(arrays.ids[at]), int(arrays.times_ms[at]))

@@ -477,8 +477,10 @@ class Player:
         if self._alarm is None or spot is None or spot.in_gap:
             return
         next_ns = self._next_due(spot.piece, spot.place)
-        wait_ns = self._clock.until(self._clock.limit_ns if next_ns is None else next_ns, now_ns)
-        if wait_ns is None:
+        limit_ns = self._clock.limit_ns
+        wait_ns = self._clock.until(limit_ns if next_ns is None else next_ns, now_ns)
+        if wait_ns is None or spot.at_ns >= limit_ns:
+            # The clock waits for what is being read; views are woken when that is there.
             self._alarm.clear()
         else:
             self._alarm.set(max(wait_ns, _LEAST_WAKE_NS), self._told_due)
@@ -812,17 +814,21 @@ class Player:
         if finder is None:
             finder = LargeTradeFinder(self._store.trades, self.market, self._large)
             self._finder = finder
-        found = await self._find(finder, spot.at_ns, back=back)
-        if found is not None and found.trade_id == spot.trade_id:
-            found = await self._find(finder, found.due_ns, back=back)
+        latest = await self._trades.latest(spot, self._order, 0)
+        trade_id = -1 if latest is None else latest.trade_id
+        # Back from where the clock stands at a trade it is one before that.
+        trade_id += back and spot.trade_id is None
+        found = await self._find(finder, trade_id, spot.at_ns // _NS_A_MS, back=back)
         if found is None:
             return None
         place = await self._trades.place_of(found.trade_id, found.event_ms)
         return None if place is None else await self._steps.at_trade(place, self._order)
 
-    async def _find(self, finder: LargeTradeFinder, at_ns: int, *, back: bool) -> LargeTrade | None:
+    async def _find(
+        self, finder: LargeTradeFinder, trade_id: int, at_ms: int, *, back: bool
+    ) -> LargeTrade | None:
         """Look for a large trade until the next command comes."""
-        search = asyncio.ensure_future(finder.find(at_ns, self._order, back=back))
+        search = asyncio.ensure_future(finder.find(trade_id, at_ms, back=back))
         self._search = search
         try:
             await asyncio.wait({search})

@@ -236,7 +236,7 @@ class Reel:
     @property
     def is_growing(self) -> bool:
         """Whether the last run goes on."""
-        return any(stored.running for stored in self._segments.values())
+        return any(stored.is_growing for stored in self._segments.values())
 
     async def refresh(self) -> bool:
         """Learn what is recorded now; return whether that changed."""

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from orderbook_desktop.core.replay import LargeTrades, ReplayOrder
+from orderbook_desktop.core.replay import LargeTrades
 from orderbook_desktop.core.trades import Trade
 from orderbook_desktop.replay.large_trades import LargeTradeFinder
 from orderbook_desktop.storage.store.database import Database
@@ -33,12 +33,6 @@ def _made(count: int = 120) -> list[Trade]:
     return trades
 
 
-def _due(trade: Trade, order: ReplayOrder) -> int:
-    event_ns = trade.event_ms * _NS_A_MS
-    is_wrong = not trade.received_ns or abs(trade.received_ns - event_ns) > 60_000 * _NS_A_MS
-    return event_ns if is_wrong or order is ReplayOrder.EXCHANGE else trade.received_ns
-
-
 async def _stored(database: Database, trades: list[Trade]) -> DatabaseTrades:
     await database.prepare()
     middle = len(trades) // 2
@@ -48,25 +42,22 @@ async def _stored(database: Database, trades: list[Trade]) -> DatabaseTrades:
     return DatabaseTrades(database)
 
 
-@pytest.mark.parametrize("order", ReplayOrder)
-async def test_each_large_trade_is_found_from_both_sides(
-    database: Database, order: ReplayOrder
-) -> None:
+async def test_each_large_trade_is_found_from_both_sides(database: Database) -> None:
     trades = _made()
     store = await _stored(database, trades)
     finder = LargeTradeFinder(store, MARKET, LargeTrades("1.5"))
-    wanted = [trade for trade in trades if float(trade.quantity) >= 1.5]
-    at_ns, found = 0, []
-    while (trade := await finder.find(at_ns, order, back=False)) is not None:
-        found.append(trade.trade_id)
-        at_ns = trade.due_ns
-    assert found == [trade.trade_id for trade in wanted]
-    assert at_ns == _due(wanted[-1], order)
+    wanted = [trade.trade_id for trade in trades if float(trade.quantity) >= 1.5]
+    trade_id, found = -1, []
+    while (trade := await finder.find(trade_id, FIRST_MS, back=False)) is not None:
+        trade_id = trade.trade_id
+        assert trade.event_ms == trades[trade_id - 1].event_ms
+        found.append(trade_id)
+    assert found == wanted
     back = [found.pop()]
-    while (trade := await finder.find(at_ns, order, back=True)) is not None:
-        back.append(trade.trade_id)
-        at_ns = trade.due_ns
-    assert back == [trade.trade_id for trade in reversed(wanted)]
+    while (trade := await finder.find(trade_id, FIRST_MS, back=True)) is not None:
+        trade_id = trade.trade_id
+        back.append(trade_id)
+    assert back == wanted[::-1]
 
 
 @pytest.mark.parametrize(
@@ -80,9 +71,9 @@ async def test_a_percentile_is_that_of_the_hour(
     least = sorted(trades, key=lambda trade: float(trade.quantity))[rank - 1]
     wanted = next(one for one in trades if float(one.quantity) >= float(least.quantity))
     # From far away it is the nearest hour that has trades.
-    for at_ms, back in ((0, False), (FIRST_MS + 10**10, True)):
+    for trade_id, at_ms, back in ((-1, 0, False), (10**9, FIRST_MS + 10**10, True)):
         finder = LargeTradeFinder(store, MARKET, LargeTrades(percentile=percentile))
-        found = await finder.find(at_ms * _NS_A_MS, ReplayOrder.EXCHANGE, back=back)
+        found = await finder.find(trade_id, at_ms, back=back)
         if back:
             wanted = next(
                 one for one in reversed(trades) if float(one.quantity) >= float(least.quantity)
@@ -97,7 +88,7 @@ async def test_a_quantity_that_no_scale_of_the_trades_has(
 ) -> None:
     store = await _stored(database, _made(20))
     finder = LargeTradeFinder(store, MARKET, LargeTrades(quantity))
-    found = await finder.find(0, ReplayOrder.RECEIVED, back=False)
+    found = await finder.find(0, 0, back=False)
     assert (found is None) is (float(quantity) > 1)
 
 
@@ -106,4 +97,4 @@ async def test_nothing_is_found_where_no_trades_are(database: Database) -> None:
     for large in (LargeTrades("1"), LargeTrades()):
         finder = LargeTradeFinder(DatabaseTrades(database), MARKET, large)
         for back in (False, True):
-            assert await finder.find(FIRST_MS, ReplayOrder.RECEIVED, back=back) is None
+            assert await finder.find(0, FIRST_MS, back=back) is None

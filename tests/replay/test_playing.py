@@ -155,6 +155,25 @@ async def test_jumps_go_from_large_trade_to_large_trade(database: Database) -> N
         assert player.status.problem == "No large trade is known before this moment."
 
 
+async def test_large_trades_that_are_due_at_once_are_found_one_by_one(database: Database) -> None:
+    """Repaired ones of one moment come together, right before the event that they caused."""
+    recorded = await record(database, [20])
+    event_ms = recorded.runs[0].events[9].event_ms - 300
+    trades = [asked(at, T=event_ms + at, q="7.00000000") for at in range(1, 5)]
+    await trade_shelf.recorded(database, trades)
+    async with playing(database) as (player, _):
+        player.set_large(LargeTrades(quantity="7"))
+        for back, wanted in ((False, (1, 2, 3, 4)), (True, (3, 2, 1))):
+            for trade_id in wanted:
+                player.jump(Target.LARGE_TRADE, back=back)
+                await player.idle()
+                assert newest(player).trade_id == trade_id
+        player.seek_end()
+        player.jump(Target.LARGE_TRADE, back=True)
+        await player.idle()
+        assert newest(player).trade_id == 4
+
+
 def newest(player: Player) -> TapeTrade:
     """The newest trade on the tape."""
     tape = player.look().tape
