@@ -7,14 +7,11 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from enum import Enum
 from functools import partial
 from typing import Final
 
-from msgspec import Struct
-
 from orderbook_desktop.core.book import Book
-from orderbook_desktop.core.errors import KnownError, SystemLack, SystemRefusal
+from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.replay import (
     Bookmark,
     Coverage,
@@ -24,15 +21,16 @@ from orderbook_desktop.core.replay import (
     Step,
     Target,
 )
-from orderbook_desktop.core.replay_status import REAL_TIME, UNLIMITED
 from orderbook_desktop.core.sources import BookLook
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
 from orderbook_desktop.core.tape import Tape
 from orderbook_desktop.core.time_text import duration_text
 from orderbook_desktop.core.timeline import Gap
-from orderbook_desktop.replay.clock import ReplayClock
-from orderbook_desktop.replay.large_trades import LargeTrade, LargeTradeFinder
+from orderbook_desktop.replay.due_times import NS_A_MS
+from orderbook_desktop.replay.jumps import Jumps
 from orderbook_desktop.replay.marks import Bookmarks, Survey
+from orderbook_desktop.replay.motion import Halt, Motion
+from orderbook_desktop.replay.reading import READING_FAILS, Reading
 from orderbook_desktop.replay.reel import Piece, Reel, Spot
 from orderbook_desktop.replay.steps import Steps
 from orderbook_desktop.replay.trade_reel import TradeReel
@@ -45,27 +43,8 @@ from orderbook_desktop.system.tasks import end_tasks, set_within
 
 _log = logging.getLogger(__name__)
 
-_NS_A_S: Final = 1_000_000_000
-_NS_A_MS: Final = 1_000_000
-_THOUSAND: Final = 1_000
-# So much real time is read ahead, in so many pieces at most.
-_AHEAD_NS: Final = 2 * _NS_A_S
-_AHEAD_AT_MOST: Final = 24
-_AHEAD_BYTES: Final = 64 << 20
-# A stretch without an event that is skipped is at least so long.
-_QUIET_NS: Final = 60 * _NS_A_S
-# Of it so much is played behind the one event, and before the next.
-_BESIDE_QUIET_NS: Final = _NS_A_S
-# How often a recording that grows is looked at: near its end, and elsewhere.
-_LOOK_NEAR_S: Final = 0.5
-_LOOK_S: Final = 10.0
-# What could not be read is tried again after a while.
-_TRY_AGAIN_NS: Final = 5 * _NS_A_S
 # Views are woken no more often.
 _LEAST_WAKE_NS: Final = 4_000_000
-
-# What fails where a recording can't be read, besides the driver.
-_READING_FAILS: Final = (KnownError, OSError, MemoryError)
 
 _Command = Callable[[], Awaitable[None]]
 
@@ -77,42 +56,6 @@ class NothingRecorded(DatabaseError):
 
     def __str__(self) -> str:
         return f"No book of {self.market} is recorded here; record it, or open another file."
-
-
-class UnknownId(DatabaseError):
-    """The event with `update_id` of `market` is not recorded in any unbroken run."""
-
-    market: str
-    update_id: int
-
-    def __str__(self) -> str:
-        return f"Update id {self.update_id} of {self.market} is not recorded."
-
-
-class NothingThere(DatabaseError):
-    """No `target` is recorded before or after the moment; `side` says which."""
-
-    target: str
-    side: str
-
-    def __str__(self) -> str:
-        return f"No {self.target} is known {self.side} this moment."
-
-
-class _Limit(Enum):
-    """Why the clock can't run on for now."""
-
-    STARVED = "what follows has not been read yet"
-    EDGE = "the run ends"
-    LOOP = "the loop ends"
-
-
-class _Unread(Struct, frozen=True):
-    """The piece behind the id `after_id` could not be read, for `problem`."""
-
-    after_id: int
-    problem: str
-    at_ns: int
 
 
 class Player:
@@ -136,23 +79,16 @@ class Player:
         self.market = market
         self._symbol, self._file = symbol, file
         self._now_ns, self._alarm = now_ns, alarm
-        self._reel = Reel(store, market)
-        self._trades = TradeReel(store, market)
+        self._reel, self._trades = Reel(store, market), TradeReel(store, market)
+        self._motion = Motion(self._reel, self._trades)
         self._steps = Steps(self._reel, self._trades)
-        self._clock = ReplayClock(0)
-        self._order = ReplayOrder.RECEIVED
-        self._speed = REAL_TIME
-        self._loop: tuple[int | None, int | None] = None, None
-        self._skips_quiet = self._skips_gaps = False
-        self._spot: Spot | None = None
-        self._limit = _Limit.STARVED
-        self._skipped: Gap | None = None
-        self._is_at_end = False
-        # What a command could not do; and what could not be read behind the spot.
+        self._bookmarks = Bookmarks(store, market)
+        self._jumps = Jumps(market, self._reel, self._trades, self._bookmarks, store.trades)
+        self._survey = Survey(store, market, self._notify)
+        self._reading = Reading(self._reel, self._trades, self._survey, symbol, now_ns)
+        # What a command could not do, or why the book at the clock is lost.
         self._problem = ""
-        self._trades_problem = ""
         self._is_lost = False
-        self._unread: _Unread | None = None
         self._seeking_ns: int | None = None
         self._commands: deque[_Command] = deque()
         self._is_seek_last = self._is_busy = False
@@ -162,12 +98,6 @@ class Player:
         self._tape: Tape | None = None
         # What the book is of: piece and place.
         self._shown: tuple[Piece, int] | None = None
-        self._bookmarks = Bookmarks(store, market)
-        self._survey = Survey(store, market, self._told_due)
-        self._large = LargeTrades()
-        self._finder: LargeTradeFinder | None = None
-        self._search: asyncio.Task[LargeTrade | None] | None = None
-        self._store = store
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self, at: int | None = None) -> None:
@@ -176,13 +106,12 @@ class Player:
         Raises `NothingRecorded` and what reading raises.
         """
         with driver_failures_raised():
-            await self._reel.refresh()
-            await self._refresh_trades()
+            await self._reading.refresh()
+            await self._reading.refresh_trades()
             timeline = self._reel.timeline
             if not timeline.covers:
                 raise NothingRecorded(self.market)
-            self._survey.know(timeline, is_growing=self._reel.is_growing)
-            await self._go_to_time(timeline.from_ms * _NS_A_MS if at is None else at)
+            await self._go_to_time(timeline.from_ms * NS_A_MS if at is None else at)
         self._command(self._bookmarks.load)
         jobs = (self._work(), "replay"), (self._survey.run(), "coverage")
         self._tasks = [
@@ -246,30 +175,87 @@ class Player:
         """See `Replay`."""
         self._changed = changed
 
+    @property
+    def _known(self) -> Spot | None:
+        """The spot, if the book is known there."""
+        spot = self._motion.spot
+        is_lost = spot is None or spot.in_gap or self._is_lost or self._crossing() is not None
+        return None if is_lost else spot
+
+    def _show(self) -> None:
+        """Have the book hold what is at the spot."""
+        spot = self._known
+        if spot is None:
+            if self._shown is not None or self._book.last_update_id:
+                self._shown = None
+                self._book.clear()
+        elif self._shown != (spot.piece, spot.place):
+            self._shown = spot.piece, spot.place
+            self._book.hold(spot.piece.book_at(spot.place))
+
+    def _take_tape(self) -> None:
+        """Have the tape of the spot."""
+        if self._motion.spot is not None:
+            self._tape = self._trades.tape_at(self._motion.spot, self._motion.order)
+
+    def _crossing(self) -> CrossedRecording | None:
+        """Return where bids and asks crossed, if that was at the spot or before it."""
+        spot = self._motion.spot
+        if spot is None or spot.in_gap or spot.piece.crossed_at is None:
+            return None
+        piece, crossed_at = spot.piece, spot.piece.crossed_at
+        if spot.place < crossed_at:
+            return None
+        return CrossedRecording(self.market, piece.id_at(crossed_at), piece.event_ms_at(crossed_at))
+
+    def _status_at(self, now_ns: int) -> ReplayStatus:
+        motion, known = self._motion, self._known
+        spot, clock = motion.spot, motion.clock
+        problem = self._problem or str(self._crossing() or self._reading.trades_problem)
+        return ReplayStatus(
+            symbol=self._symbol,
+            market=self.market,
+            at_ns=motion.at_ns,
+            event_ms=0 if known is None else known.piece.event_ms_at(known.place),
+            update_id=0 if known is None else known.piece.id_at(known.place),
+            order=motion.order,
+            is_playing=clock.is_playing,
+            speed=clock.speed,
+            reached=None if motion.is_at_end else clock.reached(now_ns),
+            loop=motion.loop,
+            skips_quiet=motion.skips_quiet,
+            skips_gaps=motion.skips_gaps,
+            gap=None if spot is None else self._steps.gap_stop(spot),
+            skipped=motion.skipped,
+            is_at_end=motion.is_at_end,
+            seeking_ns=self._seeking_ns,
+            problem=problem,
+            file=self._file,
+        )
+
     # Commands.
 
     def play(self) -> None:
         """See `Replay`."""
-        spot = self._spot
-        if spot is not None and spot.in_gap:
+        if self._motion.in_gap:
             self._command(self._go_on)
         self._problem = ""
-        self._clock.play(self._now_ns())
-        self._told()
+        self._motion.clock.play(self._now_ns())
+        self._wake()
 
     def pause(self) -> None:
         """See `Replay`."""
         now_ns = self._now_ns()
         self._advance(now_ns)
-        self._clock.pause(now_ns)
-        self._told()
+        self._motion.clock.pause(now_ns)
+        self._wake()
 
     def set_speed(self, speed: int) -> None:
         """See `Replay`."""
         now_ns = self._now_ns()
         self._advance(now_ns)
-        self._clock.set_speed(speed, now_ns)
-        self._told()
+        self._motion.clock.set_speed(speed, now_ns)
+        self._wake()
 
     def set_order(self, order: ReplayOrder) -> None:
         """See `Replay`."""
@@ -277,24 +263,25 @@ class Player:
 
     def set_loop(self, begin_ns: int | None, end_ns: int | None) -> None:
         """See `Replay`."""
-        self._loop = begin_ns, end_ns
-        self._move_limit(self._now_ns())
-        self._told()
+        self._motion.loop = begin_ns, end_ns
+        self._motion.move_limit(self._now_ns())
+        self._wake()
 
     def set_skips(self, *, quiet: bool | None = None, gaps: bool | None = None) -> None:
         """See `Replay`."""
-        self._skips_quiet = self._skips_quiet if quiet is None else quiet
-        self._skips_gaps = self._skips_gaps if gaps is None else gaps
-        self._told()
+        motion = self._motion
+        motion.skips_quiet = motion.skips_quiet if quiet is None else quiet
+        motion.skips_gaps = motion.skips_gaps if gaps is None else gaps
+        self._wake()
 
     def seek(self, at_ns: int) -> None:
         """See `Replay`."""
-        spot = self._spot
+        spot, order = self._motion.spot, self._motion.order
         if self._is_free and spot is not None and not spot.in_gap:
-            found = self._reel.known_at(spot.piece, at_ns, self._order)
-            if found is not None and self._trades.is_around(found, self._order):
+            found = self._reel.known_at(spot.piece, at_ns, order)
+            if found is not None and self._trades.is_around(found, order):
                 self._settle(found)
-                self._told()
+                self._wake()
                 return
         self._seeking_ns = at_ns
         self._command(partial(self._go_to_time, at_ns), is_seek=True)
@@ -310,12 +297,13 @@ class Player:
     def step(self, step: Step, *, back: bool = False) -> None:
         """See `Replay`."""
         self.pause()
-        if self._is_free and self._spot is not None:
+        spot = self._motion.spot
+        if self._is_free and spot is not None:
             # What is in memory is there at once, whatever is read meanwhile.
-            found = self._steps.known(self._spot, step, self._order, back=back)
+            found = self._steps.known(spot, step, self._motion.order, back=back)
             if found is not None:
                 self._settle(found)
-                self._told()
+                self._wake()
                 return
         self._command(partial(self._take_step, step, back=back))
 
@@ -325,16 +313,15 @@ class Player:
 
     def set_large(self, large: LargeTrades) -> None:
         """See `Replay`."""
-        if large != self._large:
-            self._large, self._finder = large, None
+        self._jumps.set_large(large)
 
     def add_bookmark(self, note: str = "") -> None:
         """See `Replay`."""
-        spot = self._spot
-        if not self._bookmarks.problem and spot is not None and not spot.in_gap:
-            event_ms, update_id = spot.piece.event_ms_at(spot.place), spot.piece.id_at(spot.place)
+        spot = self._known
+        if spot is not None and not self._bookmarks.problem:
             # A book from before the first event may have no time of its own.
-            event_ms = event_ms or spot.at_ns // _NS_A_MS
+            event_ms = spot.piece.event_ms_at(spot.place) or spot.at_ns // NS_A_MS
+            update_id = spot.piece.id_at(spot.place)
             self._command(partial(self._bookmarks.add, event_ms, update_id, note))
 
     def change_bookmark(self, key: str, note: str) -> None:
@@ -356,207 +343,79 @@ class Player:
         self._enqueue(command, is_seek=is_seek)
 
     def _enqueue(self, command: _Command, *, is_seek: bool = False) -> None:
-        if self._search is not None:
-            self._search.cancel()
+        self._jumps.give_up()
         if is_seek and self._is_seek_last and self._commands:
             # Of seeks that follow each other only the latest counts.
             self._commands.pop()
         self._commands.append(command)
         self._is_seek_last = is_seek
-        self._told()
+        self._wake()
 
-    def _told(self) -> None:
+    def _wake(self) -> None:
+        """Have the task look what there is to do, and views what there is to see."""
         self._want()
-        self._told_due()
+        self._notify()
 
     def _want(self) -> None:
         self._wanted.set()
         self._idle.clear()
 
+    def _notify(self) -> None:
+        if self._changed is not None:
+            self._changed()
+
     # The clock.
 
     def _advance(self, now_ns: int) -> None:
         """Bring the spot up to the clock, which goes on only while no command waits."""
-        spot, clock = self._spot, self._clock
-        if spot is None or spot.in_gap or not clock.is_playing:
-            return
+        motion = self._motion
         if not self._is_free:
-            at_ns = spot.at_ns
-            clock.go_to(at_ns, at_ns, now_ns)
+            motion.hold(now_ns)
             return
-        at_ns, piece, place = clock.at(now_ns), spot.piece, spot.place
-        following = self._reel.known_after(piece)
-        while following is not None and at_ns >= following.first_due(self._order):
-            piece, place = following, following.first
-            following = self._reel.known_after(piece)
-        if at_ns != spot.at_ns:
+        before_ns = motion.at_ns
+        halt = motion.advance(now_ns)
+        if motion.at_ns != before_ns:
             # What is wanted soon goes on with the clock.
             self._want()
-        place = max(place, piece.place_at(at_ns, self._order))
-        self._spot = Spot(piece, place, at_ns)
-        if at_ns >= clock.limit_ns:
-            self._at_limit(now_ns)
-        elif self._skips_quiet:
-            self._skip_quiet(piece, place, now_ns)
-
-    def _skip_quiet(self, piece: Piece, place: int, now_ns: int) -> None:
-        """Go on to shortly before the next event, if that is long after this one."""
-        at_ns, due_ns = self._clock.at(now_ns), piece.due_at(place, self._order)
-        next_ns = self._next_due(piece, place)
-        if next_ns is None or next_ns - due_ns < _QUIET_NS:
-            return
-        shortly_ns = next_ns - _BESIDE_QUIET_NS
-        if due_ns + _BESIDE_QUIET_NS <= at_ns < shortly_ns:
-            self._clock.go_to(shortly_ns, self._clock.limit_ns, now_ns)
-            self._spot = Spot(piece, place, shortly_ns)
-
-    def _next_due(self, piece: Piece, place: int) -> int | None:
-        """Return when the next event is due, as far as it is in memory."""
-        if place < piece.last:
-            return piece.due_at(place + 1, self._order)
-        following = self._reel.known_after(piece)
-        return None if following is None else following.first_due(self._order)
-
-    def _at_limit(self, now_ns: int) -> None:
-        """Do what is to be done where the clock can't run on."""
-        spot = self._spot
-        if spot is None:
-            return
-        unread = self._unread
-        if self._limit is _Limit.LOOP:
-            begin_ns = self._loop[0]
-            timeline = self._reel.timeline
-            at_ns = timeline.from_ms * _NS_A_MS if begin_ns is None else begin_ns
-            self._enqueue(partial(self._go_to_time, at_ns), is_seek=True)
-        elif self._limit is _Limit.EDGE:
-            self._at_edge(spot, now_ns)
-        elif unread is not None and unread.after_id == spot.piece.last_id:
-            self._problem, self._is_lost = unread.problem, True
-            self._clock.pause(now_ns)
-
-    def _at_edge(self, spot: Spot, now_ns: int) -> None:
-        """Stop at the end of a run."""
-        run = self._reel.run_of(spot.piece)
-        if run is None:
+        if halt is Halt.LOOP:
+            self._enqueue(partial(self._go_to_time, motion.loop_begins_ns), is_seek=True)
+        elif halt is Halt.SKIPPED:
+            self._enqueue(self._go_on)
+        elif halt is Halt.REMOVED:
             self._problem, self._is_lost = "This part of the recording was removed.", True
-            self._clock.pause(now_ns)
-        elif run.gap_after is not None:
-            self._spot = Spot(spot.piece, spot.piece.last, spot.at_ns, in_gap=True)
-            if self._skips_gaps and self._reel.neighbour(run, back=False) is not None:
-                self._skipped = run.gap_after
-                self._enqueue(self._go_on)
-            else:
-                self._clock.pause(now_ns)
-        else:
-            self._is_at_end = True
-            if not self._reel.is_growing:
-                self._clock.pause(now_ns)
-
-    def _move_limit(self, now_ns: int) -> None:
-        """Let the clock run as far as is known."""
-        spot = self._spot
-        if spot is None or spot.in_gap:
-            return
-        piece = spot.piece
-        while (following := self._reel.known_after(piece)) is not None:
-            piece = following
-        limit_ns = piece.last_due(self._order)
-        self._limit = _Limit.EDGE if self._reel.ends_run(piece) else _Limit.STARVED
-        trades_ns = self._trades.known_until(self._order)
-        if trades_ns is not None and trades_ns < limit_ns:
-            limit_ns, self._limit = max(trades_ns, spot.at_ns), _Limit.STARVED
-        end_ns = self._loop[1]
-        if end_ns is not None and spot.at_ns < end_ns <= limit_ns:
-            limit_ns, self._limit = end_ns, _Limit.LOOP
-        self._clock.set_limit(limit_ns, now_ns)
-        self._is_at_end = self._is_at_end and spot.at_ns >= limit_ns
+        elif halt is Halt.STARVED and motion.spot is not None:
+            problem = self._reading.problem_behind(motion.spot.piece)
+            if problem:
+                self._problem, self._is_lost = problem, True
+                motion.clock.pause(now_ns)
 
     def _set_alarm(self, now_ns: int) -> None:
         """Have views woken when the next event is due."""
-        spot = self._spot
-        if self._alarm is None or spot is None or spot.in_gap:
+        if self._alarm is None:
             return
-        next_ns = self._next_due(spot.piece, spot.place)
-        limit_ns = self._clock.limit_ns
-        wait_ns = self._clock.until(limit_ns if next_ns is None else next_ns, now_ns)
-        if wait_ns is None or spot.at_ns >= limit_ns:
-            # The clock waits for what is being read; views are woken when that is there.
+        wait_ns = self._motion.wait_ns(now_ns)
+        if wait_ns is None:
+            # Where the clock waits for what is being read, views are woken when that is there.
             self._alarm.clear()
         else:
-            self._alarm.set(max(wait_ns, _LEAST_WAKE_NS), self._told_due)
-
-    def _told_due(self) -> None:
-        if self._changed is not None:
-            self._changed()
-
-    def _show(self) -> None:
-        """Have the book hold what is at the spot."""
-        spot = self._spot
-        if spot is None or spot.in_gap or self._is_lost or self._crossing() is not None:
-            if self._shown is not None or self._book.last_update_id:
-                self._shown = None
-                self._book.clear()
-            return
-        if self._shown != (spot.piece, spot.place):
-            self._shown = spot.piece, spot.place
-            self._book.hold(spot.piece.book_at(spot.place))
-
-    def _take_tape(self) -> None:
-        """Have the tape of the spot."""
-        if self._spot is not None:
-            self._tape = self._trades.tape_at(self._spot, self._order)
-
-    def _crossing(self) -> CrossedRecording | None:
-        spot = self._spot
-        if spot is None or spot.in_gap or spot.piece.crossed_at is None:
-            return None
-        crossed_at = spot.piece.crossed_at
-        if spot.place < crossed_at:
-            return None
-        piece = spot.piece
-        return CrossedRecording(self.market, piece.id_at(crossed_at), piece.event_ms_at(crossed_at))
-
-    def _status_at(self, now_ns: int) -> ReplayStatus:
-        spot, clock = self._spot, self._clock
-        crossing = self._crossing()
-        is_known = not (spot is None or spot.in_gap or self._is_lost or crossing is not None)
-        reached = None if self._is_at_end else clock.reached(now_ns)
-        return ReplayStatus(
-            symbol=self._symbol,
-            market=self.market,
-            at_ns=0 if spot is None else spot.at_ns,
-            event_ms=spot.piece.event_ms_at(spot.place) if spot is not None and is_known else 0,
-            update_id=spot.piece.id_at(spot.place) if spot is not None and is_known else 0,
-            order=self._order,
-            is_playing=clock.is_playing,
-            speed=clock.speed,
-            reached=reached,
-            loop=self._loop,
-            skips_quiet=self._skips_quiet,
-            skips_gaps=self._skips_gaps,
-            gap=None if spot is None else self._steps.gap_stop(spot),
-            skipped=self._skipped,
-            is_at_end=self._is_at_end,
-            seeking_ns=self._seeking_ns,
-            problem=self._problem or str(crossing or self._trades_problem),
-            file=self._file,
-        )
+            self._alarm.set(max(wait_ns, _LEAST_WAKE_NS), self._notify)
 
     # What the player's task does.
 
     async def _work(self) -> None:
-        looked_s = asyncio.get_running_loop().time()
+        now_s = asyncio.get_running_loop().time
+        looked_s = now_s()
         while True:
             self._wanted.clear()
-            patience_s = self._patience_s()
-            left_s = None
-            if patience_s is not None:
-                left_s = looked_s + patience_s - asyncio.get_running_loop().time()
+            patience_s = self._reading.patience_s(self._motion.spot)
+            left_s = None if patience_s is None else looked_s + patience_s - now_s()
             if self._commands:
                 await self._do_next()
             elif left_s is not None and left_s <= 0:
-                await self._look_again()
-                looked_s = asyncio.get_running_loop().time()
+                if await self._reading.look_again():
+                    self._motion.move_limit(self._now_ns())
+                    self._wake()
+                looked_s = now_s()
             elif not await self._read_on():
                 await self._wait(left_s)
 
@@ -565,132 +424,41 @@ class Player:
         self._take_tape()
         self._is_busy = True
         command = self._commands.popleft()
-        before = self._spot
+        before = self._motion.spot
         try:
             with driver_failures_raised():
                 await self._do(command)
-        except _READING_FAILS as error:
-            self._failed(error)
+        except READING_FAILS as error:
+            self._problem = self._reading.sentence(error)
+            _log.info("replay of %s: %s", self.market, self._problem)
         finally:
             self._is_busy = False
         if not self._commands:
             self._seeking_ns = None
-        if self._spot is before:
-            self._set_clock()
-        self._told()
+        if self._motion.spot is before:
+            self._motion.stand(self._now_ns())
+        self._wake()
 
     async def _do(self, command: _Command) -> None:
         """Do a command; once more if the recording has been cut or archived meanwhile."""
         try:
             await command()
         except KnownError:
-            if not await self._has_changed():
+            if not await self._reading.refresh():
                 raise
             await command()
 
-    async def _has_changed(self) -> bool:
-        """Learn what is recorded now; return whether covers or gaps are others."""
-        changed = await self._reel.refresh()
-        self._survey.know(self._reel.timeline, is_growing=self._reel.is_growing)
-        return changed
-
-    def _failed(self, error: Exception) -> None:
-        self._problem = self._sentence(error)
-        _log.info("replay of %s: %s", self.market, self._problem)
-
-    def _sentence(self, error: Exception) -> str:
-        known = SystemLack.of(error) or SystemRefusal.of(error) or error
-        if isinstance(known, KnownError):
-            return str(known)
-        return f"The recording of {self._symbol} can't be read ({type(error).__name__})."
-
     async def _read_on(self) -> bool:
-        """Read the next piece that is wanted soon, if one is; return whether one came."""
-        spot = self._spot
+        """Read what is wanted soon; return whether there may be more to read."""
+        spot, motion = self._motion.spot, self._motion
         if spot is None or spot.in_gap:
             return False
-        try:
-            with driver_failures_raised():
-                try:
-                    return await self._read_ahead(spot)
-                except KnownError:
-                    if not await self._has_changed():
-                        raise
-                    self._move_limit(self._now_ns())
-                    self._told()
-                    return True
-        except _READING_FAILS as error:
-            last = self._last_known(spot.piece)
-            self._unread = _Unread(last.last_id, self._sentence(error), self._now_ns())
-            _log.info("replay of %s: %s", self.market, self._unread.problem)
-            self._told_due()
-            return False
-
-    def _last_known(self, piece: Piece) -> Piece:
-        while (following := self._reel.known_after(piece)) is not None:
-            piece = following
-        return piece
-
-    async def _read_ahead(self, spot: Spot) -> bool:
-        speed = self._clock.speed
-        wanted_ns = None if speed == UNLIMITED else spot.at_ns + _AHEAD_NS * speed // _THOUSAND
-        if await self._read_depth(spot, wanted_ns):
-            return True
-        last_ns = self._last_known(spot.piece).last_due(self._order)
-        until_ns = last_ns if wanted_ns is None else min(wanted_ns, last_ns)
-        known_ns = self._trades.known_until(self._order)
-        has_more = await self._do_with_trades(self._trades.read_on(spot, self._order, until_ns))
-        if self._trades.known_until(self._order) != known_ns:
-            self._move_limit(self._now_ns())
-            self._told_due()
-        return has_more or await self._read_behind(spot)
-
-    async def _read_depth(self, spot: Spot, wanted_ns: int | None) -> bool:
-        """Read the next piece if it is due by `wanted_ns` (None: as soon as possible)."""
-        piece, count, size = spot.piece, 0, 0
-        while (following := self._reel.known_after(piece)) is not None:
-            piece, count, size = following, count + 1, size + following.size
-        is_enough = wanted_ns is not None and count and piece.last_due(self._order) >= wanted_ns
-        if is_enough or count >= _AHEAD_AT_MOST or size >= _AHEAD_BYTES:
-            return False
-        unread = self._unread
-        if unread is not None and unread.after_id == piece.last_id:
-            if self._now_ns() - unread.at_ns < _TRY_AGAIN_NS:
-                return False
-            self._unread = None
-        if await self._reel.after(piece) is None:
-            return False
-        self._move_limit(self._now_ns())
-        self._told_due()
-        return True
-
-    async def _do_with_trades(self, work: Awaitable[bool | None]) -> bool:
-        """Do something with trades; where they can't be read, the book is played nevertheless."""
-        try:
-            return bool(await work)
-        except _READING_FAILS as error:
-            self._trades.give_up()
-            self._trades_problem = self._sentence(error)
-            _log.info("replay of %s: trades: %s", self.market, self._trades_problem)
-            return False
-
-    async def _refresh_trades(self) -> None:
-        self._trades_problem = ""
-        await self._do_with_trades(self._trades.refresh())
-
-    async def _read_behind(self, spot: Spot) -> bool:
-        """Read the piece before the spot's, for a step back."""
-        if spot.piece.opens or self._reel.known_before(spot.piece) is not None:
-            return False
-        return await self._reel.before(spot.piece) is not None
-
-    def _patience_s(self) -> float | None:
-        """Return how often to look whether the recording has grown; None: it does not grow."""
-        spot = self._spot
-        if not self._reel.is_growing and self._unread is None:
-            return None
-        is_near = spot is not None and self._reel.ends_run(self._last_known(spot.piece))
-        return _LOOK_NEAR_S if is_near else _LOOK_S
+        before = self._reading.reached(spot, motion.order)
+        may_go_on = await self._reading.read_on(spot, motion.order, motion.clock.speed)
+        if self._reading.reached(spot, motion.order) != before:
+            motion.move_limit(self._now_ns())
+            self._notify()
+        return may_go_on
 
     async def _wait(self, seconds: float | None) -> None:
         """Wait until there is something to do, so long at most."""
@@ -698,76 +466,47 @@ class Player:
             self._idle.set()
         await set_within(self._wanted, seconds)
 
-    async def _look_again(self) -> None:
-        try:
-            with driver_failures_raised():
-                changed = await self._has_changed()
-                await self._refresh_trades()
-                await self._do_with_trades(self._trades.look_on())
-        except _READING_FAILS as error:
-            _log.info("replay of %s: %s", self.market, self._sentence(error))
-            return
-        if changed:
-            self._move_limit(self._now_ns())
-            self._told()
-
     # What commands do.
 
     async def _arrive(self, spot: Spot) -> None:
         """Be at a spot, with the trades before it."""
-        if spot is self._spot:
-            return
-        await self._do_with_trades(self._trades.go_to(spot, self._order))
-        self._settle(spot)
+        if spot is not self._motion.spot:
+            await self._reading.have_trades(spot, self._motion.order)
+            self._settle(spot)
 
     def _settle(self, spot: Spot) -> None:
-        self._spot = spot
-        self._problem, self._is_lost, self._is_at_end = "", False, False
-        self._unread = None
-        self._set_clock()
-
-    def _set_clock(self) -> None:
-        spot = self._spot
-        if spot is None:
-            return
-        now_ns = self._now_ns()
-        self._clock.go_to(spot.at_ns, spot.at_ns, now_ns)
-        if spot.in_gap:
-            self._clock.pause(now_ns)
-        self._move_limit(now_ns)
+        self._problem, self._is_lost = "", False
+        self._reading.forget_problem()
+        self._motion.settle(spot, self._now_ns())
 
     async def _go_to_time(self, at_ns: int) -> None:
-        spot = await self._reel.locate(at_ns, self._order)
+        spot = await self._reel.locate(at_ns, self._motion.order)
         if spot is None:
             raise NothingRecorded(self.market)
         await self._arrive(spot)
 
     async def _go_to_id(self, update_id: int) -> None:
-        await self._arrive(await self._at_id(update_id))
+        await self._arrive(await self._jumps.at_id(update_id, self._motion.order))
 
     async def _go_to_end(self) -> None:
         await self._reel.refresh()
         if not self._reel.runs:
             raise NothingRecorded(self.market)
         piece = await self._reel.last_of(self._reel.runs[-1])
-        await self._arrive(Spot(piece, piece.last, piece.last_due(self._order)))
+        await self._arrive(Spot(piece, piece.last, piece.last_due(self._motion.order)))
 
     async def _go_on(self) -> None:
         """Go to the book behind the gap."""
-        spot = self._spot
-        if spot is not None and spot.in_gap:
-            is_playing = self._clock.is_playing
-            await self._arrive(await self._steps.out_of_gap(spot, self._order, back=False))
-            if is_playing and not self._spot_in_gap:
-                self._clock.play(self._now_ns())
-
-    @property
-    def _spot_in_gap(self) -> bool:
-        return self._spot is not None and self._spot.in_gap
+        motion = self._motion
+        if motion.spot is not None and motion.in_gap:
+            is_playing = motion.clock.is_playing
+            await self._arrive(await self._steps.out_of_gap(motion.spot, motion.order, back=False))
+            if is_playing and not motion.in_gap:
+                motion.clock.play(self._now_ns())
 
     async def _change_order(self, order: ReplayOrder) -> None:
-        self._order = order
-        spot = self._spot
+        self._motion.order = order
+        spot = self._motion.spot
         if spot is None:
             return
         if spot.in_gap:
@@ -777,72 +516,16 @@ class Player:
             await self._arrive(Spot(spot.piece, spot.place, spot.piece.due_at(spot.place, order)))
 
     async def _take_step(self, step: Step, *, back: bool) -> None:
-        spot = self._spot
-        if spot is None:
-            return
-        steps = self._steps
-        take = {Step.EVENT: steps.event, Step.TRADE: steps.trade, Step.SECOND: steps.second}[step]
-        await self._arrive(await take(spot, self._order, back=back))
+        spot, steps = self._motion.spot, self._steps
+        if spot is not None:
+            take = {Step.EVENT: steps.event, Step.TRADE: steps.trade, Step.SECOND: steps.second}
+            await self._arrive(await take[step](spot, self._motion.order, back=back))
 
     async def _jump_to(self, target: Target, *, back: bool) -> None:
-        spot = self._spot
-        if spot is None:
-            return
-        self._problem = ""
-        if target is Target.GAP:
-            found: Spot | None = await self._steps.gap(spot, self._order, back=back)
-        elif target is Target.BOOKMARK:
-            found = await self._at_bookmark(spot, back=back)
-        else:
-            found = await self._at_large(spot, back=back)
-        if found is None or found is spot:
-            raise NothingThere(target.value, "before" if back else "after")
-        await self._arrive(found)
-
-    async def _at_bookmark(self, spot: Spot, *, back: bool) -> Spot | None:
-        """Return where the next bookmark is."""
-        event_ms, update_id = spot.at_ns // _NS_A_MS, spot.piece.last_id
-        if not spot.in_gap:
-            event_ms = spot.piece.event_ms_at(spot.place) or event_ms
-            update_id = spot.piece.id_at(spot.place)
-        bookmark = self._bookmarks.beside(event_ms, update_id, back=back)
-        return None if bookmark is None else await self._at_id(bookmark.update_id)
-
-    async def _at_large(self, spot: Spot, *, back: bool) -> Spot | None:
-        """Return where the next large trade is; None also if another command came meanwhile."""
-        finder = self._finder
-        if finder is None:
-            finder = LargeTradeFinder(self._store.trades, self.market, self._large)
-            self._finder = finder
-        latest = await self._trades.latest(spot, self._order, 0)
-        trade_id = -1 if latest is None else latest.trade_id
-        # Back from where the clock stands at a trade it is one before that.
-        trade_id += back and spot.trade_id is None
-        found = await self._find(finder, trade_id, spot.at_ns // _NS_A_MS, back=back)
-        if found is None:
-            return None
-        place = await self._trades.place_of(found.trade_id, found.event_ms)
-        return None if place is None else await self._steps.at_trade(place, self._order)
-
-    async def _find(
-        self, finder: LargeTradeFinder, trade_id: int, at_ms: int, *, back: bool
-    ) -> LargeTrade | None:
-        """Look for a large trade until the next command comes."""
-        search = asyncio.ensure_future(finder.find(trade_id, at_ms, back=back))
-        self._search = search
-        try:
-            await asyncio.wait({search})
-            return None if search.cancelled() else search.result()
-        finally:
-            self._search = None
-            await end_tasks(search)
-
-    async def _at_id(self, update_id: int) -> Spot:
-        found = await self._reel.with_id(update_id)
-        if found is None:
-            raise UnknownId(self.market, update_id)
-        piece, place = found
-        return Spot(piece, place, piece.due_at(place, self._order))
+        spot, order = self._motion.spot, self._motion.order
+        if spot is not None:
+            self._problem = ""
+            await self._arrive(await self._jumps.spot_of(target, spot, order, back=back))
 
 
 def _gap_text(gap: Gap) -> str:

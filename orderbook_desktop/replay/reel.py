@@ -280,6 +280,12 @@ class Reel:
         following = self._pieces.get(piece.last_id)
         return following if following is not None and not following.opens else None
 
+    def last_known(self, piece: Piece) -> Piece:
+        """Return the last piece of the run up to which all is in memory from `piece` on."""
+        while (following := self.known_after(piece)) is not None:
+            piece = following
+        return piece
+
     def known_before(self, piece: Piece) -> Piece | None:
         """Return the piece before, if it is of the run and in memory."""
         key = None if piece.opens else self._by_end.get(piece.after_id)
