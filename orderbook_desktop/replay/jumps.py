@@ -8,7 +8,8 @@ from orderbook_desktop.core.replay import LargeTrades, ReplayOrder, Target
 from orderbook_desktop.replay.due_times import NS_A_MS
 from orderbook_desktop.replay.large_trades import LargeTrade, LargeTradeFinder
 from orderbook_desktop.replay.marks import Bookmarks
-from orderbook_desktop.replay.reel import Reel, Spot
+from orderbook_desktop.replay.pieces import Spot
+from orderbook_desktop.replay.reel import Reel
 from orderbook_desktop.replay.steps import Steps
 from orderbook_desktop.replay.trade_reel import TradeReel
 from orderbook_desktop.storage.errors import DatabaseError

@@ -9,7 +9,8 @@ from orderbook_desktop.core.replay_status import ReplayOrder
 from orderbook_desktop.core.timeline import Gap
 from orderbook_desktop.replay.clock import ReplayClock
 from orderbook_desktop.replay.due_times import NS_A_MS
-from orderbook_desktop.replay.reel import Piece, Reel, Spot
+from orderbook_desktop.replay.pieces import Piece, Spot
+from orderbook_desktop.replay.reel import Reel
 from orderbook_desktop.replay.trade_reel import TradeReel
 
 # A stretch without an event that is skipped is at least so long.

@@ -30,8 +30,9 @@ from orderbook_desktop.replay.due_times import NS_A_MS
 from orderbook_desktop.replay.jumps import Jumps
 from orderbook_desktop.replay.marks import Bookmarks, Survey
 from orderbook_desktop.replay.motion import Halt, Motion
+from orderbook_desktop.replay.pieces import Piece, Spot
 from orderbook_desktop.replay.reading import READING_FAILS, Reading
-from orderbook_desktop.replay.reel import Piece, Reel, Spot
+from orderbook_desktop.replay.reel import Reel
 from orderbook_desktop.replay.steps import Steps
 from orderbook_desktop.replay.trade_reel import TradeReel
 from orderbook_desktop.storage.errors import DatabaseError

@@ -10,8 +10,10 @@ from msgspec import Struct
 
 from orderbook_desktop.core.errors import KnownError, SystemLack, SystemRefusal
 from orderbook_desktop.core.replay_status import UNLIMITED, ReplayOrder
+from orderbook_desktop.core.timeline import Timeline
 from orderbook_desktop.replay.marks import Survey
-from orderbook_desktop.replay.reel import Piece, Reel, Spot
+from orderbook_desktop.replay.pieces import Piece, Spot
+from orderbook_desktop.replay.reel import Reel
 from orderbook_desktop.replay.trade_reel import TradeReel
 from orderbook_desktop.storage.failures import driver_failures_raised
 
@@ -75,10 +77,11 @@ class Reading:
         unread = self._unread
         return unread.problem if unread is not None and unread.after_id == piece.last_id else ""
 
-    def reached(self, spot: Spot, order: ReplayOrder) -> tuple[Piece, int | None, str]:
-        """Return up to where depth and trades are in memory, and the problem behind that."""
+    def reached(self, spot: Spot, order: ReplayOrder) -> tuple[Timeline, Piece, int | None, str]:
+        """Return what is covered, up to where all is in memory, and the problem behind that."""
         last = self._reel.last_known(spot.piece)
-        return last, self._trades.known_until(order), self.problem_behind(last)
+        known_ns = self._trades.known_until(order)
+        return self._reel.timeline, last, known_ns, self.problem_behind(last)
 
     def forget_problem(self) -> None:
         """Try at once what could not be read."""

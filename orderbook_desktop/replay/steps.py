@@ -8,7 +8,8 @@ from msgspec.structs import replace
 
 from orderbook_desktop.core.replay import Step
 from orderbook_desktop.core.replay_status import GapStop, ReplayOrder
-from orderbook_desktop.replay.reel import Piece, Reel, Run, Spot
+from orderbook_desktop.replay.pieces import Piece, Run, Spot
+from orderbook_desktop.replay.reel import Reel
 from orderbook_desktop.replay.trade_reel import TradePlace, TradeReel
 
 _NS_A_S: Final = 1_000_000_000

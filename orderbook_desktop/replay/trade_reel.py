@@ -24,7 +24,7 @@ from orderbook_desktop.core.tape import Tape, TapeArrays
 from orderbook_desktop.core.trade_coverage import TradeGap, gaps_between
 from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.replay.due_times import NS_A_MS, due_alone
-from orderbook_desktop.replay.reel import Spot
+from orderbook_desktop.replay.pieces import Spot
 from orderbook_desktop.storage.store.recording_store import RecordingStore
 
 _NS_A_US: Final = 1_000
