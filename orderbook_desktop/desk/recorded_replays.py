@@ -95,7 +95,10 @@ class RecordedReplays:
             alarm = ThreadAlarm(asyncio.get_running_loop())
             player = Player(store, info.market, info.symbol, alarm=alarm, file=file)
             stack.push_async_callback(player.close)
-            await player.start(at if isinstance(at, int) else None)
+            is_named = wish.at is not None or wish.file is not None
+            await player.start(
+                at if isinstance(at, int) else None, least_left_ns=0 if is_named else _BACK_NS
+            )
             if isinstance(at, UpdateId):
                 player.seek_id(at.number)
                 await player.idle()

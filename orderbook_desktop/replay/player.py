@@ -101,8 +101,11 @@ class Player:
         self._shown: tuple[Piece, int] | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def start(self, at: int | None = None) -> None:
+    async def start(self, at: int | None = None, *, least_left_ns: int = 0) -> None:
         """Open the recording at a time (None: its first moment).
+
+        It begins `least_left_ns` before the newest moment at the latest, so that there is
+        something to play; a shorter recording begins with its first moment.
 
         Raises `NothingRecorded` and what reading raises.
         """
@@ -112,7 +115,12 @@ class Player:
             timeline = self._reel.timeline
             if not timeline.covers:
                 raise NothingRecorded(self.market)
-            await self._go_to_time(timeline.from_ms * NS_A_MS if at is None else at)
+            first_ns = timeline.from_ms * NS_A_MS
+            wanted_ns = first_ns if at is None else at
+            if least_left_ns:
+                latest_ns = timeline.to_ms * NS_A_MS - least_left_ns
+                wanted_ns = max(first_ns, min(wanted_ns, latest_ns))
+            await self._go_to_time(wanted_ns)
         self._command(self._bookmarks.load)
         jobs = (self._work(), "replay"), (self._survey.run(), "coverage")
         self._tasks = [

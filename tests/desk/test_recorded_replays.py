@@ -78,16 +78,21 @@ async def test_it_begins_at_the_moment_that_is_named(database: Database) -> None
     assert (found, remark) == (sight.update_id, "")
 
 
-async def test_without_a_moment_it_begins_a_minute_ago(database: Database) -> None:
+async def test_without_a_moment_a_minute_is_left_to_play(database: Database) -> None:
     recorded = await record(database, [200], is_growing=True)
     now_ns = _last_ns(recorded)
     sight = recorded.at(now_ns - 60 * 10**9, ReplayOrder.RECEIVED)
     assert await _update_id(_replays(database, now_ns), _WISH) == (sight.update_id, "")
-    # The recording ended long ago: its last moment.
-    assert await _update_id(_replays(database, now_ns + 10**15), _WISH) == (
-        recorded.id_at(0, 199),
-        "",
-    )
+    # The recording ended long ago: nothing of the last minute before now could be played.
+    newest_ns = recorded.runs[0].events[-1].event_ms * _MS
+    sight = recorded.at(newest_ns - 60 * 10**9, ReplayOrder.RECEIVED)
+    assert sight.update_id < recorded.id_at(0, 190)
+    assert await _update_id(_replays(database, now_ns + 10**15), _WISH) == (sight.update_id, "")
+
+
+async def test_a_recording_of_seconds_begins_with_its_first_moment(database: Database) -> None:
+    recorded = await record(database, [20])
+    assert await _update_id(_replays(database), _WISH) == (recorded.id_at(0, -1), "")
 
 
 @pytest.mark.parametrize("is_before", [True, False])

@@ -102,6 +102,17 @@ async def test_quiet_is_skipped_where_it_is_a_minute_long(database: Database) ->
         assert not player.status.skips_quiet
 
 
+async def test_in_a_gap_no_book_is_there_to_be_marked(database: Database) -> None:
+    await record(database, [10, 10])
+    async with playing(database) as (player, _):
+        player.jump(Target.GAP, back=False)
+        await player.idle()
+        assert player.status.gap is not None
+        player.add_bookmark()
+        await player.idle()
+        assert (list(player.bookmarks), player.status.update_id) == ([], 0)
+
+
 async def test_bookmarks_are_set_noted_found_and_removed(database: Database) -> None:
     recorded = await record(database, [30])
     (due,) = recorded.dues(ReplayOrder.RECEIVED)

@@ -50,6 +50,7 @@ _SPACING: Final = 6
 _WIDEST_SPEED: Final = speed_text(88_888_000)
 _PLAY: Final = "Play"
 _PAUSE: Final = "Pause"
+_NO_BOOK: Final = "No bookmark was added: no book is known at this moment."
 
 
 class TransportBar(QWidget):
@@ -311,10 +312,14 @@ class TransportBar(QWidget):
 
     def _say_marked(self) -> None:
         """Say that the moment on screen is marked now, or why it can't be."""
-        replay, status = self._control.replay, self._status
-        if replay is not None and status is not None:
-            moment = moment_text(status.at_ns // NS_PER_MS, self._zone)
-            self._say_briefly(replay.bookmarks_problem or f"Bookmark at {moment}")
+        replay = self._control.replay
+        if replay is None:
+            return
+        status = replay.status  # Of now: that of the last frame may be of the book before.
+        # The list of bookmarks has the book's time, which is before that of the clock.
+        moment = moment_text(status.event_ms or status.at_ns // NS_PER_MS, self._zone)
+        said = f"Bookmark at {moment}" if status.update_id else _NO_BOOK
+        self._say_briefly(replay.bookmarks_problem or said)
 
     def _announce(self, status: ReplayStatus) -> None:
         """Have assistive technology read where the clock has come to rest."""

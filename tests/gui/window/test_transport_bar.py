@@ -214,8 +214,14 @@ def test_the_sentence_that_matters_most_is_told(bar: TransportBar, replay: FakeR
 
 
 def test_a_bookmark_is_confirmed_or_refused(bar: TransportBar, replay: FakeReplay) -> None:
+    press(bar, "Add a bookmark")  # In a gap, where the player adds none.
+    assert bar.message == "No bookmark was added: no book is known at this moment."
+    replay.status = replace(replay.status, update_id=7)
     press(bar, "Add a bookmark")
     assert bar.message == "Bookmark at 8 Aug 2024 07:53:20.123 UTC"
+    replay.status = replace(replay.status, event_ms=_AT_MS - 23)  # As in the list of bookmarks.
+    press(bar, "Add a bookmark")
+    assert bar.message == "Bookmark at 8 Aug 2024 07:53:20.100 UTC"
     replay.bookmarks_problem = "The file can't be written."
     press(bar, "Add a bookmark")
     assert bar.message == "The file can't be written."
