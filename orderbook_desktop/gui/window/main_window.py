@@ -14,7 +14,6 @@ from PySide6.QtWidgets import (
     QApplication,
     QLabel,
     QMainWindow,
-    QSplitter,
     QVBoxLayout,
     QWidget,
 )
@@ -28,7 +27,7 @@ from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.gui.actions import Action, Choice, Command, Switch
 from orderbook_desktop.gui.dialogs.welcome import WelcomePanel
 from orderbook_desktop.gui.panes.book_frame import BookFrame, message_of
-from orderbook_desktop.gui.panes.pane import Pane, PaneMaker
+from orderbook_desktop.gui.panes.pane import PaneMaker
 from orderbook_desktop.gui.parts import size_on_screen
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.theme import Appearance, ThemeKeeper, text_scale
@@ -36,6 +35,7 @@ from orderbook_desktop.gui.window import menus
 from orderbook_desktop.gui.window.bridge import DeskBridge
 from orderbook_desktop.gui.window.leaving import Leaving
 from orderbook_desktop.gui.window.notice_bar import NoticeBar
+from orderbook_desktop.gui.window.pane_row import PaneRow
 from orderbook_desktop.gui.window.replay_control import ReplayControl
 from orderbook_desktop.gui.window.replay_view import ReplayView
 from orderbook_desktop.gui.window.status_line import StatusLine
@@ -48,8 +48,6 @@ from orderbook_desktop.system.steady_clock import steady_ns
 
 _DESCRIBE_MS: Final = 1_000
 _LEAST_SIZE: Final = QSize(640, 480)
-# The panes' usual widths may be so much narrower before one has to go.
-_CROWDED: Final = 0.92
 _DEMO_TEXT: Final = "DEMO · a made-up market: no price here is real"
 
 
@@ -103,14 +101,10 @@ class MainWindow(QMainWindow):
         self.notice_bar = NoticeBar(self, desk.next_attempt)
         self.panes = [make(theme, preferences, self) for make in panes]
         self.replay_view = ReplayView(self.panes, now_ns, self)
+        self.pane_row = PaneRow(self.replay_view.striped, preferences, self)
         self.status_line = StatusLine(self)
-        of_panes = [
-            *self._switches_of_panes(),
-            *(command for pane in self.panes for command in pane.commands()),
-        ]
-        self.menus = menus.Menus(self, self._commands(), of_panes)
-        self.menus.show_full_screen(is_full=False)
-        self.menus.show_replay(None)
+        of_panes = [command for pane in self.panes for command in pane.commands()]
+        self.menus = menus.Menus(self, self._commands(), [*self.pane_row.switches(), *of_panes])
         self.transport = Transport(
             self, desk, self.replay, self.themes, self.menus.replay_menu, self._place_transport
         )
@@ -175,35 +169,7 @@ class MainWindow(QMainWindow):
         """Leave out captions while the window is narrow."""
         super().resizeEvent(event)
         self.top_bar.fit(self.width())
-        self._show_panes()
-
-    def _switches_of_panes(self) -> Iterator[Switch]:
-        for pane in self.panes:
-            if pane.shown_by is not None:
-                yield self._switch_of(pane, pane.shown_by)
-
-    def _switch_of(self, pane: Pane, action: Action) -> Switch:
-        # PySide gives the new state to a lambda, but not to a `partial`.
-        return Switch(action, lambda shown: self._choose_pane(pane, shown=shown))
-
-    def _choose_pane(self, pane: Pane, *, shown: bool) -> None:
-        self._preferences.set_shows_pane(pane.accessibleName(), shown)
-        self._show_panes()
-
-    def _show_panes(self) -> None:
-        """Show the panes that the person wants, and the others where all have room."""
-        usual = sum(pane.sizeHint().width() for pane in self.panes) * text_scale(self)
-        has_room = self.width() >= usual * _CROWDED
-        for pane, striped in zip(self.panes, self.replay_view.striped, strict=True):
-            wanted = self._preferences.shows_pane(pane.accessibleName())
-            is_shown = pane.shown_by is None or (has_room if wanted is None else wanted)
-            if pane.isHidden() is is_shown:
-                pane.setVisible(is_shown)
-                striped.setVisible(is_shown)
-                if not is_shown:
-                    self._focus_first_pane()
-            if pane.shown_by is not None:
-                self.menus.show_pane(pane.shown_by, is_shown=is_shown)
+        self.pane_row.fit(self.width())
 
     def _fit(self) -> None:
         """Leave the text the room that it needs, as far as the screen has it."""
@@ -215,26 +181,18 @@ class MainWindow(QMainWindow):
         self.demo_strip.setObjectName("demoStrip")
         self.demo_strip.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.demo_strip.setVisible(self._desk.demo)
-        self._splitter = QSplitter(Qt.Orientation.Horizontal)
-        self._splitter.setChildrenCollapsible(False)
-        self._splitter.setHandleWidth(5)
-        for place, striped in enumerate(self.replay_view.striped):
-            self._splitter.addWidget(striped)
-            self._splitter.setStretchFactor(place, striped.pane.stretch)
-        self._take_usual_widths()
-        self._show_panes()
         middle = QWidget(self)
         self._column = column = QVBoxLayout(middle)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
         for part in (self.top_bar, self.demo_strip, self.notice_bar):
             column.addWidget(part)
-        column.addWidget(self._splitter, 1)
+        column.addWidget(self.pane_row, 1)
         column.addWidget(self.status_line)
         self.setCentralWidget(middle)
-        self.veil = Veil(self._splitter, self.themes.theme, middle)
-        self.gap_card = self.replay_view.lay_over(self._splitter, middle)
-        self._focus_first_pane()
+        self.veil = Veil(self.pane_row, self.themes.theme, middle)
+        self.gap_card = self.replay_view.lay_over(self.pane_row, middle)
+        self.pane_row.focus_first()
 
     def _connect(self) -> None:
         bridge = self.bridge
@@ -253,35 +211,30 @@ class MainWindow(QMainWindow):
         self.replay_view.told.connect(self._show_moment)
         self.replay_view.passed.connect(self._pass_gap)
         bridge.replay_changed.connect(self.transport.show_status)
-        self.transport.left.connect(self._focus_first_pane)
+        self.transport.left.connect(self.pane_row.focus_first)
         self.transport.live_wanted.connect(partial(self._switch_replay, wanted=False))
         self.transport.gaps_wanted.connect(self._show_gaps)
         self.transport.utc_turned.connect(partial(self.menus.trigger, menus.UTC))
         self.dialogs.gap_wanted.connect(self.replay.go_to_gap)
         self._describer.timeout.connect(self.transport.describe)
         self.top_bar.commanded.connect(bridge.look)
-        self.top_bar.left.connect(self._focus_first_pane)
-        for pane in self.panes:
-            pane.set_pages(self._desk.trade_pages)
-            self.top_bar.grouping_box.step_changed.connect(pane.set_step)
-            self.themes.changed.connect(pane.set_theme)
-            for other in self.panes:
-                if other is not pane:
-                    pane.price_pointed.connect(other.mark_price)
+        self.top_bar.left.connect(self.pane_row.focus_first)
+        self.pane_row.set_pages(self._desk.trade_pages)
+        self.pane_row.pane_shown.connect(
+            lambda action, is_shown: self.menus.show_pane(action, is_shown=is_shown)
+        )
+        self.top_bar.grouping_box.step_changed.connect(self.pane_row.set_step)
+        self.themes.changed.connect(self.pane_row.set_theme)
         self.leaving.agreed.connect(self._end)
         self.notice_bar.acted.connect(self._act)
         self.notice_bar.dismissed.connect(self._dismiss)
         self.notice_bar.retried.connect(self._desk.retry)
-        self.notice_bar.left.connect(self._focus_first_pane)
+        self.notice_bar.left.connect(self.pane_row.focus_first)
         self.themes.changed.connect(self.top_bar.badge.set_theme)
         self.themes.changed.connect(self.veil.set_theme)
         self._describer.timeout.connect(self._describe)
         self._describer.timeout.connect(self._show_disk)
         self._describer.timeout.connect(self.replay_view.tick)
-
-    def _focus_first_pane(self) -> None:
-        for pane in self.panes[:1]:
-            pane.setFocus()
 
     def _commands(self) -> Iterator[Command | Switch | Choice]:
         """Iterate over the window's own actions, with their callables."""
@@ -330,19 +283,11 @@ class MainWindow(QMainWindow):
     def _restore(self) -> None:
         if not self.restoreGeometry(self._preferences.geometry):
             self.resize(size_on_screen(self, QSize(1440, 860)))
-        self._splitter.restoreState(self._preferences.splitter)
-        self._show_panes()
-        widths = zip(self.panes, self._splitter.sizes(), strict=True)
-        if any(not width and not pane.isHidden() for pane, width in widths):
-            # The remembered widths are of fewer panes, and leave nothing for the new panes.
-            self._take_usual_widths()
-
-    def _take_usual_widths(self) -> None:
-        self._splitter.setSizes([pane.sizeHint().width() for pane in self.panes])
+        self.pane_row.restore(self._preferences.splitter, self.width())
 
     def _save(self) -> None:
         self._preferences.geometry = self.saveGeometry()
-        self._preferences.splitter = self._splitter.saveState()
+        self._preferences.splitter = self.pane_row.saveState()
         self._preferences.save()
 
     def _show_symbol(self, symbol: SymbolInfo) -> None:
@@ -354,9 +299,7 @@ class MainWindow(QMainWindow):
         if self.replay_view.at_gap:
             # The card tells all about it.
             frame = replace(frame, explains=False)
-        beside = frame if frame.has_levels else replace(frame, explains=False)
-        for place, pane in enumerate(self.panes):
-            pane.set_frame(beside if place else frame)
+        self.pane_row.set_frame(frame)
         self.veil.show_book(has_book=message_of(frame) is None, is_lost=frame.is_lost)
         self.status_line.show_frame(frame)
 
@@ -374,8 +317,7 @@ class MainWindow(QMainWindow):
         self.menus.show_desk(self._desk)
         if desk.replay is not self._shown_replay:
             self._shown_replay = desk.replay
-            for pane in self.panes:
-                pane.set_pages(desk.trade_pages)
+            self.pane_row.set_pages(desk.trade_pages)
 
     def _place_transport(self, bar: QWidget) -> None:
         self._column.insertWidget(self._column.indexOf(self.status_line), bar)
@@ -397,7 +339,7 @@ class MainWindow(QMainWindow):
         if replay is not None:
             replay.play()
             self.bridge.look()
-        self._focus_first_pane()
+        self.pane_row.focus_first()
 
     def _show_demo(self) -> None:
         """Show whether the market is made up; when that changes, the panes start afresh."""
@@ -406,8 +348,7 @@ class MainWindow(QMainWindow):
         self.demo_strip.setVisible(demo)
         if demo != self._shows_demo:
             self._shows_demo = demo
-            for pane in self.panes:
-                pane.begin_anew()
+            self.pane_row.begin_anew()
 
     def _show_title(self) -> None:
         parts = (self.replay_view.word, "DEMO" if self._desk.demo else "", self._desk.symbol.symbol)
@@ -457,14 +398,11 @@ class MainWindow(QMainWindow):
 
     def _describe(self) -> None:
         """Update the panes' spoken descriptions, at a pace at which a person can listen."""
-        for pane in self.panes:
-            said = [self.replay_view.word, self.veil.text, pane.summary()]
-            pane.setAccessibleDescription(". ".join(filter(None, said)))
+        self.pane_row.describe(self.replay_view.word, self.veil.text)
 
     def _show_in_quote(self, wanted: bool) -> None:
         self._preferences.shows_quote = wanted
-        for pane in self.panes:
-            pane.set_quote_units(wanted)
+        self.pane_row.set_quote_units(wanted)
 
     def _show_utc(self, wanted: bool) -> None:
         self._preferences.shows_utc = wanted
@@ -476,8 +414,7 @@ class MainWindow(QMainWindow):
         self.status_line.set_zone(zone)
         self.replay_view.set_zone(zone)
         self.transport.set_zone(zone)
-        for pane in self.panes:
-            pane.set_zone(zone)
+        self.pane_row.set_zone(zone)
 
     def _set_appearance(self, appearance: Appearance) -> None:
         self._preferences.appearance = appearance
@@ -505,7 +442,7 @@ class MainWindow(QMainWindow):
         panel.commanded.connect(self.bridge.look)
         panel.search_wanted.connect(self.top_bar.symbol_box.search_now)
         panel.dismissed.connect(self._end_welcome)
-        self._column.insertWidget(self._column.indexOf(self._splitter), panel)
+        self._column.insertWidget(self._column.indexOf(self.pane_row), panel)
         panel.show()
         self._preferences.welcomed = True
 
@@ -514,7 +451,7 @@ class MainWindow(QMainWindow):
         if panel is not None:
             panel.hide()
             panel.deleteLater()
-        self._focus_first_pane()
+        self.pane_row.focus_first()
 
     def _show_gaps(self) -> None:
         replay = self._desk.replay

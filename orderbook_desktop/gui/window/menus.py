@@ -110,6 +110,8 @@ class Menus:
         self.replay_menu: Final = self._add_menu("Re&play", (REPLAY,))
         self._add_replay_menu(self.replay_menu)
         self._add_menu("&Help", (SHOW_WELCOME, SHOW_KEYS, SHOW_ABOUT))
+        self.show_full_screen(is_full=False)
+        self.show_replay(None)
 
     @property
     def actions(self) -> list[QAction]:
