@@ -95,21 +95,21 @@ class Found(NamedTuple):
 
     def lines(self, zone: tzinfo | None = None) -> list[str]:
         """Return it in lines, with times in `zone` (default: local)."""
-        told: list[str] = []
+        lines: list[str] = []
         for gap in self.gaps:
-            told += _of_gap("Gap", gap, zone)
-        told += _more(self.gap_count - len(self.gaps), "gap")
+            lines += _of_gap("Gap", gap, zone)
+        lines += _more(self.gap_count - len(self.gaps), "gap")
         for trade_gap in self.trade_gaps:
-            told += _of_gap("Gap of trades", trade_gap, zone)
-        told += _more(self.trade_gap_count - len(self.trade_gaps), "trade gap")
+            lines += _of_gap("Gap of trades", trade_gap, zone)
+        lines += _more(self.trade_gap_count - len(self.trade_gaps), "trade gap")
         for quiet in self.quiet:
             length = duration_text(quiet.to_ms - quiet.from_ms)
-            told.append(f"Quiet for {length}: nothing happened.")
-            told += _edges(quiet, zone)
+            lines.append(f"Quiet for {length}: nothing happened.")
+            lines += _edges(quiet, zone)
         for bookmark in self.bookmarks:
             note = f": {bookmark.note}" if bookmark.note else ""
-            told.append(f"Bookmark, {moment_text(bookmark.event_ms, zone)}{note}")
-        return told + _more(self.bookmark_count - len(self.bookmarks), "bookmark")
+            lines.append(f"Bookmark, {moment_text(bookmark.event_ms, zone)}{note}")
+        return lines + _more(self.bookmark_count - len(self.bookmarks), "bookmark")
 
 
 def _of_gap(what: str, gap: Gap | TradeGap, zone: tzinfo | None) -> list[str]:

@@ -136,17 +136,17 @@ class ProgramLibrary:
     Call `begin` with the name of the database and the data folder, `connect` with the address of
     its server, as often as that changes, and await `end()`; all in the thread of the window's loop.
     It may begin again with another database. `failed` is called with an exception that is a bug,
-    and `told` with each job that ends while nothing looks at the jobs.
+    and `notify` with each job that ends while nothing looks at the jobs.
     """
 
     def __init__(
         self,
         failed: Callable[[BaseException], None],
-        told: Callable[[Job], None],
+        notify: Callable[[Job], None],
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._failed = failed
-        self._told = told
+        self._notify = notify
         self._now = now
         self._looked_at = now()
         self._list = JobList()
@@ -298,7 +298,7 @@ class ProgramLibrary:
     def _ended(self, number: int) -> None:
         job = self._list.get(number)
         if job is not None and self._now() - self._looked_at > _LOOKS_S:
-            self._told(job)
+            self._notify(job)
 
     def _start(self, kind: JobKind, what: str, work: Work) -> None:
         self._waiting.append((self._list.add(kind, what), work))

@@ -141,9 +141,9 @@ def _verdict(symbol: str, found: Verified, span: Span) -> JobResult:
         return JobResult(f"{symbol}: nothing is recorded{'' if span.is_all else ' at that time'}.")
     what = "The recording" if span.is_all else "That part of the recording"
     gaps = counted(len(found.timeline.gaps) + len(trades.gaps), "gap") if _has_gaps(found) else ""
-    told = f", with {gaps}" if gaps else ""
+    with_gaps = f", with {gaps}" if gaps else ""
     return JobResult(
-        f"{what} of {symbol} holds: {listed(parts)}{told}.", tuple(_proof_remarks(found))
+        f"{what} of {symbol} holds: {listed(parts)}{with_gaps}.", tuple(_proof_remarks(found))
     )
 
 
@@ -228,7 +228,7 @@ async def import_paths(
 
 
 def _imported(done: Sequence[ImportedMarket], notes: FileNotes, db_name: str) -> JobResult:
-    told = [
+    sentences = [
         f"{symbol_of(market.market)}: {text}"
         for market in done
         for text in results(market, db_name)
@@ -238,8 +238,8 @@ def _imported(done: Sequence[ImportedMarket], notes: FileNotes, db_name: str) ->
     ]
     others += _sentences(file_remarks(notes))
     if len(done) == 1:
-        return JobResult(told[0], (*told[1:], *others))
-    return JobResult(f"{counted(len(done), 'market')} were imported.", (*told, *others))
+        return JobResult(sentences[0], (*sentences[1:], *others))
+    return JobResult(f"{counted(len(done), 'market')} were imported.", (*sentences, *others))
 
 
 async def unpack_file(path: Path, place: Place, show: Show) -> JobResult:

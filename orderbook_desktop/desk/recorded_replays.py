@@ -179,7 +179,7 @@ class ReplayedTrades:
     async def gaps(self, market: str) -> list[TradeGap]:
         """Return the gaps of the recorded trades, in the order of their ids."""
         with driver_failures_raised():
-            return gaps_between(await self._store.runs(market))
+            return await asyncio.to_thread(gaps_between, await self._store.runs(market))
 
     @property
     def _newest_id(self) -> int:

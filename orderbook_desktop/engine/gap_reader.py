@@ -113,7 +113,8 @@ class GapReader:
             segments = await Recording(self._database, market).segments()
             timeline = await read_timeline(store_of(self._database), market, segments)
             healed = await asyncio.to_thread(healed_gaps, timeline, segments)
-            trades = gaps_between(await store_of(self._database).trades.runs(market))
+            runs = await store_of(self._database).trades.runs(market)
+            trades = await asyncio.to_thread(gaps_between, runs)
         except Exception as error:  # noqa: BLE001 - such as a document that is damaged
             self._log_once(market, error)
             return

@@ -74,7 +74,7 @@ class RecordedTradeHistory:
         """Return the gaps of the recorded trades, in the order of their ids."""
         async with self._failures_raised():
             if await self._database.has_recordings():
-                return gaps_between(await self._reader.runs(market))
+                return await asyncio.to_thread(gaps_between, await self._reader.runs(market))
         return []
 
     async def fill(self, tape: Tape) -> None:

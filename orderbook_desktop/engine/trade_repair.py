@@ -278,7 +278,7 @@ class TradeRepair:
         """Read which trades of `market` are missing."""
         known = self._markets[market]
         known.read_at = self._now()
-        gaps = gaps_between(await self._reader.runs(market))
+        gaps = await asyncio.to_thread(gaps_between, await self._reader.runs(market))
         begun = {(hole.edge_id, hole.gap.before_id): hole for hole in known.holes}
         known.holes = [
             begun.get((gap.after_id, gap.before_id)) or _Hole(market, gap, known.read_at)

@@ -7,6 +7,7 @@ not earlier.
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_left
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -170,7 +171,9 @@ class TradeReel:
     async def refresh(self) -> None:
         """Learn what is recorded now."""
         runs = await self._store.runs(self._market)
-        self.is_recorded, self.gaps = any(run.count for run in runs), gaps_between(runs)
+        # Ten thousand gaps take longer than a frame.
+        self.gaps = await asyncio.to_thread(gaps_between, runs)
+        self.is_recorded = any(run.count for run in runs)
 
     async def look_on(self) -> None:
         """Read what has come behind the last trade, where that is in memory."""
