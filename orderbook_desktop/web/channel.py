@@ -156,8 +156,8 @@ class Channel:
 
     @property
     def known(self) -> bool:
-        """Whether there is a book to show."""
-        return self.moment.image.last_update_id > 0
+        """Whether there is a book to show, or a replay says that none is known at its moment."""
+        return self.moment.image.last_update_id > 0 or self.moment.replay is not None
 
     @property
     def source(self) -> SourceKind:

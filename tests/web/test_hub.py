@@ -67,6 +67,14 @@ async def test_a_seat_gets_the_book_then_its_changes(hub: Hub, library: HandLibr
     seat.leave()
 
 
+async def test_none_waits_for_a_book_where_a_replay_has_none(
+    hub: Hub, library: HandLibrary
+) -> None:
+    library.btc.play(None, 1_723_099_999_250, "A gap.")
+    async with asyncio.timeout(60), hub.channel(BTC, patience_s=3_600) as channel:
+        assert channel.moment.image.last_update_id == 0
+
+
 async def test_a_slow_viewer_skips_steps_and_misses_nothing(hub: Hub, library: HandLibrary) -> None:
     seat, merged = hub.take_seat(BTC), Merged()
     async with asyncio.timeout(60), aclosing(seat.frames(ChangesForm(), None)) as frames:

@@ -7,6 +7,7 @@ from datetime import tzinfo
 from itertools import pairwise
 from typing import Final
 
+from msgspec.structs import replace
 from PySide6.QtCore import QEvent, QPoint, QPointF, QRect, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import (
     QFont,
@@ -167,6 +168,9 @@ class TimeAndSales(Pane):
             # The rows may be of after the replay's time.
             self.model.go_home()
             self._pace.stop()
+        if before is not None and frame.symbol == before.symbol and not frame.has_levels:
+            # Where no book is known, as at a gap of a replay, prices keep their places.
+            frame = replace(frame, format=before.format)
         self.model.frame = frame
         if not self._pace.isActive():
             self.take_trades()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 from PySide6.QtCore import QEvent, QPoint, QPointF, Qt
 from PySide6.QtGui import QAccessible, QGuiApplication, QHelpEvent, QImage, QMouseEvent, QWheelEvent
 from PySide6.QtTest import QTest
@@ -10,6 +11,7 @@ from PySide6.QtWidgets import QToolTip
 from pytestqt.qtbot import QtBot
 
 from orderbook_desktop.core.tape_rows import NEW_ROWS_AT_MOST
+from orderbook_desktop.gui.panes.book_frame import read_frame
 from orderbook_desktop.gui.panes.time_and_sales.widget import TimeAndSales
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.theme import DARK, LIGHT
@@ -190,6 +192,22 @@ def test_the_mouse_picks_points_and_explains(filled: TimeAndSales, qtbot: QtBot)
     with qtbot.waitSignal(filled.price_pointed) as pointed:
         filled.leaveEvent(QEvent(QEvent.Type.Leave))
     assert pointed.args == [None]
+
+
+def test_where_no_book_is_known_prices_keep_their_places(
+    pane: TimeAndSales, desk: FakeDesk
+) -> None:
+    """As at a gap of a replay, where the exchange has not told the tick of the market."""
+    unknown = replace(BTC.info, tick_size=0, step_size=0)
+    desk.source.load(bids=[("57123.45", "1.25")], asks=[("57123.50", "1")])
+    desk.source.tape = made_tape([made_trade(1, "57123.5", "0.5")])
+    pane.set_frame(read_frame(unknown, desk.source.look()))
+    desk.source.book.clear()
+    pane.set_frame(read_frame(unknown, desk.source.look()))
+    scene = pane.model.scene(1)
+    assert scene is not None
+    texts = scene.format.texts(scene.rows[0])
+    assert (texts.price, texts.quantity) == ("57,123.50", "0.50")
 
 
 def _mouse(pane: TimeAndSales, place: int) -> QMouseEvent:
