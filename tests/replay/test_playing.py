@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 
 import pytest
 
@@ -13,7 +14,8 @@ from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.tape import TapeTrade
 from orderbook_desktop.replay.player import Player
 from orderbook_desktop.storage.store.database import Database
-from tests.replay.recorded import MARKET, Sight, playing, record
+from orderbook_desktop.storage.store.database_store import store_of
+from tests.replay.recorded import MARKET, SYMBOL, Sight, Wound, playing, record
 from tests.replay.test_player import shows
 from tests.storage import trade_shelf
 from tests.storage.made_trades import asked, received
@@ -276,6 +278,56 @@ async def test_a_recording_that_grows_is_played_on(database: Database) -> None:
         await player.idle()
         clock.now_ns += 10 * _S
         assert player.status.update_id == tape.last_id
+
+
+class _Bell:
+    """An alarm that rings never; `is_set` is whether it is to ring."""
+
+    is_set = False
+
+    def set(self, in_ns: int, call: Callable[[], None]) -> None:
+        del in_ns, call
+        self.is_set = True
+
+    def clear(self) -> None:
+        self.is_set = False
+
+    def close(self) -> None:
+        self.clear()
+
+
+async def test_at_its_limit_the_clock_wakes_no_view(database: Database) -> None:
+    """Only what is read then does: a replay that waits for a recording to grow costs nothing."""
+    await record(database, [10], is_growing=True)
+    clock, bell = Wound(), _Bell()
+    player = Player(store_of(database), MARKET, SYMBOL, now_ns=clock, alarm=bell)
+    try:
+        await player.start()
+        player.play()
+        await player.idle()
+        player.look()
+        assert bell.is_set
+        clock.now_ns += 60 * _S
+        assert (player.status.is_at_end, player.status.is_playing) == (True, True)
+        player.look()
+        assert not bell.is_set
+    finally:
+        await player.close()
+
+
+async def test_a_recording_whose_recorder_has_crashed_ends(database: Database) -> None:
+    recorded = await record(database, [10], is_growing=True)
+    key = recorded.runs[0].id
+    owner = (await database.collection("segments").find_one({"_id": key}) or {})["owner"]
+    # No process has this id.
+    ended = owner | {"token": "another", "pid": 2**31 - 1}
+    await Shelf(database).change("segments", key, owner=ended)
+    async with playing(database) as (player, clock):
+        assert not player.coverage.is_growing
+        player.play()
+        await player.idle()
+        clock.now_ns += 60 * _S
+        assert (player.status.is_at_end, player.status.is_playing) == (True, False)
 
 
 async def test_a_damaged_minute_is_told_where_it_begins(database: Database) -> None:
