@@ -162,14 +162,16 @@ def _proof_remarks(found: Verified) -> Iterable[str]:
         )
     if trades.repaired:
         many = counted(trades.repaired, "trade was", "trades were")
-        yield f"{many} asked for later, and have no time of receipt."
+        yield f"{many} asked for later, without a time of receipt."
     if trades.held.not_held:
         many = counted(trades.held.not_held, "trade")
         yield f"{many} did not change the book at their price."
     if found.loose_events:
-        yield f"{counted(found.loose_events, 'event')} belong to no known book."
+        many = counted(found.loose_events, "event belongs", "events belong")
+        yield f"{many} to no known book."
     if found.unlisted_events:
-        yield f"{counted(found.unlisted_events, 'event')} are in no segment yet."
+        many = counted(found.unlisted_events, "event is", "events are")
+        yield f"{many} in no segment yet."
 
 
 async def export_entry(

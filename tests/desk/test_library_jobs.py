@@ -20,12 +20,15 @@ from orderbook_desktop.core.library_jobs import (
     Span,
 )
 from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.core.timeline import Timeline
 from orderbook_desktop.core.trade_coverage import TradeOrigin
 from orderbook_desktop.desk.library_jobs import ProgramLibrary
 from orderbook_desktop.desk.library_reader import LibraryReader
-from orderbook_desktop.desk.library_work import JobResult, Show
+from orderbook_desktop.desk.library_work import JobResult, Show, _proof_remarks
 from orderbook_desktop.storage.store.database import Database, DatabaseTimes
 from orderbook_desktop.storage.store.patient_database import PatientDatabase
+from orderbook_desktop.storage.verification.trade_proof import ProvenTrades
+from orderbook_desktop.storage.verification.verification import Verified
 from tests.storage.imports.made import Collected
 from tests.storage.made_trades import asked, sent
 from tests.storage.processes import eventually
@@ -152,6 +155,22 @@ async def test_why_nothing_can_be_read_is_told() -> None:
     assert reader.problem.startswith("The database failed (it does not answer)")
 
 
+def test_what_a_proof_found_once_is_told_of_one() -> None:
+    found = Verified(
+        *("BTCUSDT", Timeline((), ()), 0, 0, 0, 0),
+        loose_events=1,
+        unlisted_events=1,
+        witnesses=0,
+        fault=None,
+        trades=ProvenTrades(repaired=1),
+    )
+    assert list(_proof_remarks(found)) == [
+        "1 trade was asked for later, without a time of receipt.",
+        "1 event belongs to no known book.",
+        "1 event is in no segment yet.",
+    ]
+
+
 async def test_a_recording_is_proven(library: ProgramLibrary) -> None:
     library.verify(BTC)
     job = await done(library)
@@ -159,7 +178,7 @@ async def test_a_recording_is_proven(library: ProgramLibrary) -> None:
     assert job.sentence == (
         "The recording of BTC/USDT holds: 100 events in 2 segments and 25 trades, with 2 gaps."
     )
-    assert "5 trades were asked for later, and have no time of receipt." in job.remarks
+    assert "5 trades were asked for later, without a time of receipt." in job.remarks
     library.dismiss(job.number)
     assert library.jobs == ()
 

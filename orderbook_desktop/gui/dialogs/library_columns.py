@@ -275,7 +275,7 @@ def _trades_tip(row: LibraryRow) -> str:
     repaired = row.entry.repaired
     if not repaired:
         return "All of them were received."
-    return f"{counted(repaired, 'trade')} of them were asked for later."
+    return f"{counted(repaired, 'trade was', 'trades were')} asked for later."
 
 
 def _size_tip(row: LibraryRow) -> str:

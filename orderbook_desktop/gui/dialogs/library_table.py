@@ -183,6 +183,13 @@ class RecordingTable(QTableView):
         self._delegate.theme = theme
         self.viewport().update()
 
+    @property
+    def whole_width(self) -> int:
+        """The width at which all columns are seen, also beside a scroll bar."""
+        self.ensurePolished()  # With the font in which it will be shown.
+        bar = self.verticalScrollBar().sizeHint().width()
+        return self.horizontalHeader().length() + bar + 2 * self.frameWidth()
+
     def select_only(self, row: int) -> None:
         """Select only `row`; `selectRow` would also heed a shortcut's keys that are still down."""
         flag = QItemSelectionModel.SelectionFlag

@@ -47,6 +47,7 @@ _LOOK_MS: Final = 500
 # While a job runs its progress is to be seen.
 _LOOK_AT_JOBS_MS: Final = 100
 # Events that wait for the database are not lost.
+_MARGIN: Final = 14
 _RECORDED: Final = (RecordingState.RECORDING, RecordingState.DELAYED)
 _EMPTY: Final = (
     "Nothing was ever recorded here.\n\nAdd a symbol above, switch recording on for the symbol on "
@@ -78,7 +79,7 @@ class RecordingManager(Dialog):
         super().__init__(parent)
         self._desk = desk
         self.setObjectName("recordingManager")
-        self.setWindowTitle("Recordings")
+        self.setWindowTitle("Library of recordings")
         self.symbol_box = SymbolBox(self)
         self.symbol_box.setAccessibleName("Symbol to record")
         self.symbol_box.setPlaceholderText("Add a symbol, such as ETH/USDT")
@@ -388,7 +389,7 @@ class RecordingManager(Dialog):
         last.addWidget(self.stored, 1)
         last.addWidget(self.close_button)
         column = QVBoxLayout(self)
-        column.setContentsMargins(14, 12, 14, 12)
+        column.setContentsMargins(_MARGIN, 12, _MARGIN, 12)
         column.setSpacing(8)
         top.addWidget(self.two_box)
         column.addLayout(top)
@@ -397,7 +398,9 @@ class RecordingManager(Dialog):
         column.addWidget(self.jobs)
         column.addLayout(last)
         column.addLayout(bottom)
-        self.resize(size_on_screen(self, QSize(1_280, 560) * text_scale(self)))
+        # All columns are seen at once where the screen has the room.
+        wanted = QSize(self.table.whole_width + 2 * _MARGIN, round(560 * text_scale(self)))
+        self.resize(size_on_screen(self, wanted))
 
 
 def _removal_text(recordings: Sequence[RecordingStatus]) -> str:

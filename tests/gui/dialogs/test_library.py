@@ -120,7 +120,7 @@ def test_every_cell_of_a_stored_row_explains_itself(manager: RecordingManager) -
     for place, row in enumerate(manager.model.rows):
         tips = [manager.model.index(place, column).data(tip) for column in range(11)]
         assert all(tips), row.name
-        assert "45 trades of them were asked for later." in tips
+        assert "45 trades were asked for later." in tips
         assert (
             manager.model.index(place, 5)
             .data(Qt.ItemDataRole.AccessibleTextRole)

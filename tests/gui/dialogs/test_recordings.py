@@ -512,3 +512,15 @@ def test_two_connections_are_a_switch_unless_a_setting_says_how_many(
     assert manager.two_box.isChecked()
     tip = "3 connections, as ORDERBOOK_CONNECTIONS or --connections says"
     assert manager.two_box.toolTip() == tip
+
+
+def test_it_opens_as_wide_as_its_columns(
+    desk: FakeDesk, host: QWidget, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wide_screen = "orderbook_desktop.gui.dialogs.recordings.size_on_screen"
+    monkeypatch.setattr(wide_screen, lambda _window, wanted: wanted)
+    manager = RecordingManager(desk, DARK, host)
+    qtbot.addWidget(manager)
+    manager.show()
+    qtbot.waitExposed(manager)
+    assert manager.table.horizontalScrollBar().maximum() == 0
