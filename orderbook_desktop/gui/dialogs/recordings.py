@@ -195,6 +195,8 @@ class RecordingManager(Dialog):
         self.table.customContextMenuRequested.connect(self._show_menu)
         self.stored.ordered.connect(self._ordered)
         self.stored.playing.connect(self.commanded)
+        # What is played is behind the list.
+        self.stored.playing.connect(self.close)
         self.jobs.stop_wanted.connect(self._stop_job)
         self.jobs.dismissed.connect(self._dismiss_job)
         self._job_timer.timeout.connect(self._look_at_jobs)

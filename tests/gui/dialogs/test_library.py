@@ -183,6 +183,8 @@ def test_a_stored_market_is_recorded_again(manager: RecordingManager, desk: Fake
 def test_recordings_are_played(manager: RecordingManager, desk: FakeDesk) -> None:
     select(manager, "ETH/USDT")
     press(manager, Qt.Key.Key_P)
+    assert not manager.isVisible()  # What is played was behind the list.
+    manager.show()
     select(manager, "BTC/USDT · week.obd")
     press(manager, Qt.Key.Key_Return)
     assert desk.commands == [
