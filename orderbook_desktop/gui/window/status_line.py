@@ -80,6 +80,7 @@ class StatusLine(QWidget):
         self._sentence = self._recording_problem = ""
         # What is live beside a replay, and the file that is played.
         self._live_symbol = self._file = ""
+        self._status: FeedStatus | None = None
         self._recording: RecordingStatus | None = None
         self._labels["replay"].setObjectName("replayField")
         self._widths: dict[str, int] = dict.fromkeys(_FIELDS, 0)
@@ -124,6 +125,9 @@ class StatusLine(QWidget):
             self._live_symbol, self._file = live_symbol, file
             if self._recording is not None:
                 self.show_recording(self._recording)
+            if self._status is not None:
+                # A frame of the replay may have come before its file is known here.
+                self.show_status(self._status)
 
     def show_disk(self, disk: DiskStatus, retention: Retention) -> None:
         """Show the size of the recordings, and how long the disk has room for them."""
@@ -168,6 +172,7 @@ class StatusLine(QWidget):
 
     def show_status(self, status: FeedStatus) -> None:
         """Show which source serves the book."""
+        self._status = status
         name = SOURCE_NAMES[status.source].lower()
         if status.state is FeedState.REPLAY:
             name = self._file or "recording"

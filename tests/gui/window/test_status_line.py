@@ -11,6 +11,7 @@ from orderbook_desktop.core.disk import DiskLevel, DiskStatus, Retention
 from orderbook_desktop.core.recorded_gaps import NOT_READ, RecordedGaps
 from orderbook_desktop.core.recording_status import RecordingCounts, RecordingState, RecordingStatus
 from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.core.status import FeedState
 from orderbook_desktop.core.time_text import time_of_day_text
 from orderbook_desktop.core.timeline import Gap
 from orderbook_desktop.gui.window.status_line import (
@@ -70,6 +71,19 @@ def test_shows_recording_and_book(line: StatusLine, desk: FakeDesk) -> None:
     desk.source.book.clear()
     line.show_frame(frame_of(desk))
     assert (line.text("update id"), line.text("time")) == ("", "")
+
+
+def test_the_source_of_a_replay_is_its_file_as_soon_as_that_is_known(
+    line: StatusLine, desk: FakeDesk
+) -> None:
+    desk.source.load([("100.00", "1")], [])
+    desk.source.status = replace(desk.source.status, state=FeedState.REPLAY)
+    line.show_replay("08:53:20", "day.obd", "ETH/USDT")
+    line.show_frame(frame_of(desk))
+    assert line.text("source") == "Source: day.obd"
+    # The clock stands: no other frame comes.
+    line.show_replay("08:53:20", "", "ETH/USDT")
+    assert line.text("source") == "Source: recording"
 
 
 def test_names_an_exchange_that_is_not_the_usual_one(line: StatusLine) -> None:
