@@ -47,6 +47,9 @@ _log = logging.getLogger(__name__)
 # Views are woken no more often.
 _LEAST_WAKE_NS: Final = 4_000_000
 
+# A clock that goes on by so much at once has gone elsewhere.
+_JUMP_NS: Final = 1_000_000_000
+
 _Command = Callable[[], Awaitable[None]]
 
 
@@ -486,6 +489,10 @@ class Player:
     def _settle(self, spot: Spot) -> None:
         self._problem, self._is_lost = "", False
         self._reading.forget_problem()
+        before = self._motion.spot
+        if before is None or spot.at_ns - before.at_ns >= _JUMP_NS:
+            # So many trades at once would be told by their number only.
+            self._trades.begin_tape()
         self._motion.settle(spot, self._now_ns())
 
     async def _go_to_time(self, at_ns: int) -> None:

@@ -167,6 +167,7 @@ class TradeReel:
         # The tape and the id of its newest trade.
         self._tape = Tape(market)
         self._shown_id: int | None = None
+        self._is_new_tape_due = False
 
     async def refresh(self) -> None:
         """Learn what is recorded now."""
@@ -195,9 +196,13 @@ class TradeReel:
         if not self.is_recorded:
             return None
         last_id = self._last_due(spot, order)
-        if last_id != self._shown_id:
+        if last_id != self._shown_id or self._is_new_tape_due:
             self._show(last_id)
         return self._tape
+
+    def begin_tape(self) -> None:
+        """Have the next tape be a new one, as of a clock that went elsewhere."""
+        self._is_new_tape_due = True
 
     def known_until(self, order: ReplayOrder) -> int | None:
         """Return up to which time the trades are in memory; None: to the last that is recorded."""
@@ -306,6 +311,7 @@ class TradeReel:
         """Bring the tape to the trade `last_id`: on, or back by a new one."""
         shown_id, self._shown_id = self._shown_id, last_id
         is_on = shown_id is not None and last_id is not None and shown_id < last_id
+        is_on, self._is_new_tape_due = is_on and not self._is_new_tape_due, False
         if not is_on or not (self._parts and self._parts[0].first_id <= (shown_id or 0) + 1):
             self._tape, shown_id = Tape(self._market), None
         if last_id is None:
@@ -374,7 +380,7 @@ class TradeReel:
                 for part in (trades, *(part.trades for part in parts)):
                     self._append(part)
                 # A tape that was made without them is made anew.
-                self._shown_id = None
+                self._is_new_tape_due = True
                 return True
         self._is_first = True
         return False

@@ -110,6 +110,23 @@ async def test_a_seek_shows_the_trades_before_it(database: Database, order: Repl
             has(player, trades, sum(one <= at_ns for one in due))
 
 
+async def test_a_jump_on_begins_a_new_tape_and_a_step_goes_on_with_it(database: Database) -> None:
+    """Rows that come to a tape faster than a person reads are told by their number only."""
+    recorded = await record(database, [80])
+    await store(database, made(recorded, 300, random.Random(4)))
+    due = recorded.dues(ReplayOrder.RECEIVED)[0]
+    async with playing(database) as (player, _):
+        player.seek(due[10])
+        await player.idle()
+        tape = player.look().tape
+        player.step(Step.EVENT)
+        await player.idle()
+        assert player.look().tape is tape
+        player.seek(max(due[60], due[11] + 1_000_000_000))
+        await player.idle()
+        assert player.look().tape is not tape
+
+
 @_ORDERS
 async def test_while_commands_follow_each_other_the_tape_is_of_the_clock_and_not_of_before(
     database: Database, order: ReplayOrder
