@@ -180,7 +180,8 @@ async def _show(
             await _first_paint()
             if options.file is not None:
                 program.library.show_file(options.file)
-                window.dialogs.manage_recordings()
+                if options.replay is None:
+                    window.dialogs.manage_recordings()
                 _log.info("shows the packed file %s", options.file.path)
             await program.start()
             _replay(desk, options)

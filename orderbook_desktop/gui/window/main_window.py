@@ -210,7 +210,7 @@ class MainWindow(QMainWindow):
         self.replay_view.turned.connect(self.top_bar.record_button.show_live)
         self.replay_view.told.connect(self._show_moment)
         self.replay_view.passed.connect(self._pass_gap)
-        bridge.replay_changed.connect(self.transport.show_status)
+        self.replay_view.paced.connect(self.transport.show_status)
         self.transport.left.connect(self.pane_row.focus_first)
         self.transport.live_wanted.connect(partial(self._switch_replay, wanted=False))
         self.transport.gaps_wanted.connect(self._show_gaps)

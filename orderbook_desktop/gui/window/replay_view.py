@@ -131,11 +131,14 @@ class ReplayView(QObject):
         turned(bool): a replay begins, or ends.
         told(str, str): the time of day with its zone, and the whole moment with how far it is in
             the past; both are empty without a replay.
+        paced(ReplayStatus): the status of which that was told, so that all that shows the time
+            shows the same one; None without a replay.
         passed(): the person wants to go on after the gap at which the replay stands.
     """
 
     turned = Signal(bool)
     told = Signal(str, str)
+    paced = Signal(object)
     passed = Signal()
 
     def __init__(
@@ -209,6 +212,7 @@ class ReplayView(QObject):
 
     def _tell(self) -> None:
         status, self._is_told = self.status, True
+        self.paced.emit(status)
         if status is None:
             self._pause.stop()
             self.told.emit("", "")

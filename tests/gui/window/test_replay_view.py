@@ -78,6 +78,20 @@ def test_the_time_of_the_replay_is_told_with_zone_and_how_long_ago(
     assert window.windowTitle() == "REPLAY · BTC/USDT · Orderbook Desktop"
 
 
+def test_all_that_shows_the_time_of_a_running_clock_shows_the_same(
+    window: MainWindow, replay: FakeReplay
+) -> None:
+    for passed_ms in range(0, 50, 10):
+        at_ns = NOW_NS - 7_200_000_000_000 + passed_ms * 1_000_000
+        replay.status = replace(replay.status, at_ns=at_ns, is_playing=True)
+        window.bridge.look()
+        bar = window.transport.bar
+        assert bar is not None
+        time = bar.moment_field.text()
+        assert time in window.top_bar.badge.text
+        assert time in window.status_line.text("replay")
+
+
 def test_the_zone_is_that_of_the_switch(
     window: MainWindow, replay: FakeReplay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
