@@ -78,7 +78,10 @@ class LiveDesk:
         self._watch = DeskWatch(self._board)
         self._screen = Screen()
         self._replaying = Replaying(
-            *(open_replay, program.run, self._board), started=self._replay_started, ended=self._live
+            *(open_replay, program.run, self._board),
+            started=self._replay_started,
+            ended=self._live,
+            tell_after_s=program.times.opening_told_s,
         )
         self._replayed_pages = AskedTrades(lambda: self.trade_history, program.run)
         self._awaiting_engine: ReplayWish | None = None

@@ -78,7 +78,7 @@ class Program:
         times: DeskTimes = DESK_TIMES,
     ) -> None:
         self._settings = settings
-        self._times = times
+        self.times = times
         self._current_log = current_log
         self._fixed_connections = fixed_connections
         self.demo = demo
@@ -303,7 +303,7 @@ class Program:
 
     async def _change_to_demo(self) -> None:
         """Start the demo's exchange, end the present engine, and start an engine for the demo."""
-        exchange = DemoExchange(self._settings, self._times.demo)
+        exchange = DemoExchange(self._settings, self.times.demo)
         self.board.tell(Notice("demo", NoticeLevel.INFORMATION, "Starting the demo…"))
         try:
             await exchange.start()
@@ -343,13 +343,13 @@ class Program:
         self.recordings.close()
 
     def _new_recordings(self, kept: Mapping[str, bool], here_too: Sequence[str]) -> RecordingSet:
-        return RecordingSet(self.engine, kept, here_too=here_too, times=self._times.follow)
+        return RecordingSet(self.engine, kept, here_too=here_too, times=self.times.follow)
 
     def _take_engine(
         self, settings: DeskSettings, kept: Mapping[str, bool], here_too: Sequence[str]
     ) -> None:
         """Use a new engine of `settings`, with these recordings."""
-        engine = Engine(settings, self.report_bug, self._times.engine)
+        engine = Engine(settings, self.report_bug, self.times.engine)
         self.engine, self._has_engine = engine, True
         self.offer = SymbolList()
         self.board.clear()

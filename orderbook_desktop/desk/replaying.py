@@ -18,8 +18,6 @@ from orderbook_desktop.desk.notices import NoticeBoard
 from orderbook_desktop.desk.trade_pages import GappyHistory
 
 _NOTICE: Final = "replay"
-# A recording that opens at once needs no notice.
-_TELL_AFTER_S: Final = 0.5
 
 
 class ReplayWish(Struct, frozen=True):
@@ -61,6 +59,7 @@ class Replaying:
 
     `started` is called with what is on screen from then on, and `ended` when nothing is played any
     more: after `leave()`, or because the job was cancelled. `run` starts a job in the background.
+    A recording that is not open after `tell_after_s` is told as being opened.
     """
 
     def __init__(
@@ -71,7 +70,9 @@ class Replaying:
         *,
         started: Callable[[ReplayWish], None],
         ended: Callable[[], None],
+        tell_after_s: float,
     ) -> None:
+        self._tell_after_s = tell_after_s
         self._open = open_replay
         self._run = run
         self._board = board
@@ -101,7 +102,7 @@ class Replaying:
             notice = Notice(_NOTICE, NoticeLevel.INFORMATION, text)
             # At the start of the program its database takes a while.
             loop = asyncio.get_running_loop()
-            self._telling = loop.call_later(_TELL_AFTER_S, self._board.put, notice)
+            self._telling = loop.call_later(self._tell_after_s, self._board.put, notice)
 
     def leave(self) -> None:
         """Play nothing any more."""

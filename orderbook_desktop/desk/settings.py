@@ -76,12 +76,14 @@ FOLLOW_TIMES: Final = FollowTimes()
 class DeskTimes(Struct, frozen=True):
     """How long a desk and its parts wait, in seconds.
 
-    `engine` and `demo` are the times of these parts, `follow` those of following other programs.
+    `engine` and `demo` are the times of these parts, `follow` those of following other programs. A
+    recording that takes `opening_told_s` to open for its replay is told as being opened.
     """
 
     engine: EngineTimes = ENGINE_TIMES
     demo: DemoTimes = DEMO_TIMES
     follow: FollowTimes = FOLLOW_TIMES
+    opening_told_s: float = 0.5
 
 
 DESK_TIMES: Final = DeskTimes()

@@ -77,12 +77,13 @@ class Player:
         symbol: str,
         *,
         now_ns: Callable[[], int] = time.monotonic_ns,
+        waited_s: Callable[[], float] = time.monotonic,
         alarm: Alarm | None = None,
         file: str = "",
     ) -> None:
         self.market = market
         self._symbol, self._file = symbol, file
-        self._now_ns, self._alarm = now_ns, alarm
+        self._now_ns, self._waited_s, self._alarm = now_ns, waited_s, alarm
         self._reel, self._trades = Reel(store, market), TradeReel(store, market)
         self._motion = Motion(self._reel, self._trades)
         self._steps = Steps(self._reel, self._trades)
@@ -415,7 +416,7 @@ class Player:
     # What the player's task does.
 
     async def _work(self) -> None:
-        now_s = asyncio.get_running_loop().time
+        now_s = self._waited_s
         looked_s = now_s()
         while True:
             self._wanted.clear()

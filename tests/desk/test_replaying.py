@@ -73,12 +73,18 @@ async def shelf() -> Shelf:
 
 
 @pytest.fixture
+def opening_told_s() -> float:
+    """After how long a recording is told as being opened."""
+    return DESK_TIMES.opening_told_s
+
+
+@pytest.fixture
 async def desk(
-    stranded: Settings, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+    stranded: Settings, shelf: Shelf, opening_told_s: float, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[LiveDesk]:
     """A desk whose program follows nothing."""
     monkeypatch.setattr(Program, "has_begun", True)
-    program = Program(stranded, times=DESK_TIMES)
+    program = Program(stranded, times=replace(DESK_TIMES, opening_told_s=opening_told_s))
     desk = LiveDesk(
         program, symbol="BTC/USDT", source_kind=SourceKind.DIRECT, open_replay=shelf.open
     )
@@ -275,10 +281,8 @@ async def test_pages_of_trades_are_those_of_what_is_on_screen(desk: LiveDesk, sh
     assert desk.trade_pages is live
 
 
-async def test_a_recording_that_takes_long_to_open_is_told(
-    desk: LiveDesk, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("orderbook_desktop.desk.replaying._TELL_AFTER_S", 0.0)
+@pytest.mark.parametrize("opening_told_s", [0.0])
+async def test_a_recording_that_takes_long_to_open_is_told(desk: LiveDesk, shelf: Shelf) -> None:
     shelf.ready.clear()
     desk.start_replay()
     await eventually(lambda: bool(desk.notices))
@@ -293,10 +297,8 @@ async def test_a_recording_that_takes_long_to_open_is_told(
     assert desk.notices == []
 
 
-async def test_the_end_of_the_engine_ends_the_opening(
-    desk: LiveDesk, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("orderbook_desktop.desk.replaying._TELL_AFTER_S", 0.01)
+@pytest.mark.parametrize("opening_told_s", [0.01])
+async def test_the_end_of_the_engine_ends_the_opening(desk: LiveDesk, shelf: Shelf) -> None:
     shelf.ready.clear()
     desk.start_replay()
     await asyncio.sleep(0)

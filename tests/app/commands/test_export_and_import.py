@@ -20,8 +20,8 @@ from pathlib import Path
 
 import pytest
 
-from orderbook_desktop.app.commands import export as export_command
 from orderbook_desktop.app.commands import import_files as import_command
+from orderbook_desktop.app.commands import packed as packed_command
 from orderbook_desktop.app.commands.export import run_export
 from orderbook_desktop.app.commands.import_files import run_import
 from orderbook_desktop.app.settings import load_settings
@@ -371,7 +371,7 @@ def test_a_request_to_end_after_the_whole_export(
         path.touch()
         return Exported(7, 1, 0)
 
-    monkeypatch.setattr(export_command, "open_database", _stopped_while_closing)
+    monkeypatch.setattr(packed_command, "open_database", _stopped_while_closing)
     monkeypatch.setattr(Recording, "timeline", timeline)
     monkeypatch.setattr(recording_export, "export", done)
     arguments = (load_settings(), "BTCUSDT", ExportFormat.TARDIS, path)

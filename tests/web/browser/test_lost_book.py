@@ -64,7 +64,7 @@ def test_the_last_book_stays_dimmed_with_its_age_across_it(chromium: Browser, li
         bid = _first_bid(page)
         assert bid
         library.btc.lose("The connection was lost.")
-        age = r"reconnecting · [\d.]+ (s|min|h)"
+        age = r"reconnecting · [\d.,]+ (s|min|h|days)"
         until(lambda: _is_dimmed(page, age))
         assert _first_bid(page) == bid
         # A page that is opened meanwhile shows the same.
