@@ -104,7 +104,7 @@ def _in_file(path: Path, ids: Collection[int]) -> dict[int, _Levels]:
 async def _asked(client: httpx.AsyncClient, update_id: int, at_ms: int | None) -> dict[str, Any]:
     """What `/api/book` says once it is at an update id, and at a time of the replay."""
     while True:
-        answer: dict[str, Any] = (await client.get("/api/book?depth=5000")).json()
+        answer: dict[str, Any] = (await client.get("/api/book?depth=10000")).json()
         if answer["lastUpdateId"] >= update_id and answer.get("replayTime") == at_ms:
             return answer
         await asyncio.sleep(0.005)
