@@ -33,6 +33,7 @@ _NO_FAULTS = {
     "replay/coverage.py: %s: quiet is not known: %s",
     "replay/marks.py: replay of %s: its coverage: %s",
     "replay/player.py: replay of %s: ",
+    "replay/reading.py: replay of %s: ",
     # A cache: the tile is made again.
     "storage/tiles/cache.py: %s: %s",
     "storage/tiles/cache.py: a tile of the heatmap was not written: %s",

@@ -137,10 +137,14 @@ class Reel:
             return following
         if self.ends_run(piece):
             return None
-        if self._stream is None or self._stream_at != piece.last_id:
+        following = None
+        if self._stream is not None and self._stream_at == piece.last_id:
+            # It ends where the run ended when it began, though the run has grown since.
+            following = await anext(self._stream, None)
+        if following is None:
             await self.close()
             self._stream = self._from(piece)
-        following = await anext(self._stream, None)
+            following = await anext(self._stream, None)
         if following is None:
             await self.close()
         else:

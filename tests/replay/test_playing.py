@@ -13,6 +13,7 @@ from orderbook_desktop.core.replay_status import UNLIMITED
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.tape import TapeTrade
 from orderbook_desktop.replay.player import Player
+from orderbook_desktop.replay.reel import Reel
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.database_store import store_of
 from tests.replay.recorded import MARKET, SYMBOL, Sight, Wound, playing, record
@@ -21,7 +22,7 @@ from tests.storage import trade_shelf
 from tests.storage.made_trades import asked, received
 from tests.storage.processes import eventually
 from tests.storage.recording_fixtures import BreakableDatabase, Tape
-from tests.storage.shelf import Shelf
+from tests.storage.shelf import Shelf, Shelved
 
 _S = 1_000_000_000
 
@@ -240,6 +241,30 @@ async def test_what_is_in_memory_is_there_at_once(database: Database) -> None:
         assert player.status.at_ns == due[190]
 
 
+async def _grow(shelf: Shelf, shelved: Shelved, tape: Tape) -> None:
+    later = tape.diffs(20)
+    await shelf.write(later)
+    shelved.events += later
+    fields = {"last_id": shelved.last_id, "last_time": later[-1].event_ms}
+    await shelf.change("segments", shelved.id, event_count=len(shelved.events), **fields)
+
+
+async def test_a_run_that_has_grown_is_read_on_at_once(database: Database) -> None:
+    shelf, tape = Shelf(database), Tape(step_ms=300)
+    shelved = await shelf.put(tape, 30, cause=None)
+    reel = Reel(store_of(database), shelved.market)
+    await reel.refresh()
+    piece = await reel.last_of(reel.runs[-1])
+    for _ in range(3):
+        await _grow(shelf, shelved, tape)
+        await reel.refresh()
+        following = await reel.after(piece)
+        assert following is not None
+        assert following.last_id == shelved.last_id
+        piece = following
+    await reel.close()
+
+
 async def test_a_recording_that_grows_is_played_on(database: Database) -> None:
     """Until it ends with a gap, and goes on behind that."""
     shelf, tape = Shelf(database), Tape(step_ms=300)
@@ -255,11 +280,7 @@ async def test_a_recording_that_grows_is_played_on(database: Database) -> None:
         assert player.status.is_playing
         assert player.status.update_id == shelved.last_id
         for _ in range(2):
-            later = tape.diffs(20)
-            await shelf.write(later)
-            shelved.events += later
-            fields = {"last_id": shelved.last_id, "last_time": later[-1].event_ms}
-            await shelf.change("segments", shelved.id, event_count=len(shelved.events), **fields)
+            await _grow(shelf, shelved, tape)
 
             def has_come() -> bool:
                 clock.now_ns += _S

@@ -138,7 +138,7 @@ async def test_while_commands_follow_each_other_the_tape_is_of_the_clock_and_not
     due = dues(recorded, trades, order)
     async with playing(database) as (player, _):
         await ordered(player, order)
-        for _ in range(10):
+        for _ in range(4):
             for _ in range(3):
                 player.seek(recorded.random_ns(rng, order))
                 player.jump(Target.GAP, back=rng.random() < 0.5)
