@@ -15,13 +15,13 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from orderbook_desktop.core.event_times import NS_A_MS
 from orderbook_desktop.core.replay import Bookmark, Coverage, Quiet
 from orderbook_desktop.core.time_text import duration_text, moment_text
 from orderbook_desktop.core.timeline import Cover, Gap
 from orderbook_desktop.core.trade_coverage import TradeGap
 from orderbook_desktop.core.wording import counted
 
-NS_PER_MS: Final = 1_000_000
 SHORTEST_NS: Final = 1_000_000_000
 """The shortest time that the bar's whole width can be."""
 
@@ -146,7 +146,7 @@ class CoverageMap:
         self._gaps = _Stretches.of(timeline.gaps)
         self._quiet = _Stretches.of(coverage.quiet)
         self._of_trades = _Stretches.of(coverage.trade_gaps)
-        self._marked = np.array([one.event_ms for one in bookmarks], np.int64) * NS_PER_MS
+        self._marked = np.array([one.event_ms for one in bookmarks], np.int64) * NS_A_MS
 
     @property
     def whole(self) -> Span | None:
@@ -154,7 +154,7 @@ class CoverageMap:
         timeline = self.coverage.timeline
         if not timeline.covers and not timeline.gaps:
             return None
-        begin, end = timeline.from_ms * NS_PER_MS, timeline.to_ms * NS_PER_MS
+        begin, end = timeline.from_ms * NS_A_MS, timeline.to_ms * NS_A_MS
         return Span(begin, max(end, begin + SHORTEST_NS))
 
     def columns(self, span: Span, count: int) -> Columns:
@@ -201,7 +201,7 @@ class _Stretches(NamedTuple):
     def of(cls, stretches: Sequence[Cover | Gap | TradeGap | Quiet]) -> Self:
         begins = np.array([one.from_ms for one in stretches], np.int64)
         ends = np.array([one.to_ms for one in stretches], np.int64)
-        return cls(begins * NS_PER_MS, ends * NS_PER_MS)
+        return cls(begins * NS_A_MS, ends * NS_A_MS)
 
     def length_in(self, base_ns: int, edges: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return how much of the time between each two edges (ns after `base_ns`) is in them."""
@@ -219,13 +219,13 @@ class _Stretches(NamedTuple):
         """
         # For this count neither the order of the stretches nor their overlaps matter.
         begins = np.sort(self.begins - base_ns)
-        ends = np.sort(np.maximum(self.ends, self.begins + NS_PER_MS) - base_ns)
+        ends = np.sort(np.maximum(self.ends, self.begins + NS_A_MS) - base_ns)
         begun = np.searchsorted(begins, edges[1:], side="left")
         ended = np.searchsorted(ends, edges[:-1], side="right")
         return begun > ended
 
     def named(self, stretches: Sequence[_Named], span: Span) -> tuple[Sequence[_Named], int]:
         """Return the first of `stretches`, which these are, that meet `span`, and their number."""
-        ends = np.maximum(self.ends, self.begins + NS_PER_MS)
+        ends = np.maximum(self.ends, self.begins + NS_A_MS)
         places = np.flatnonzero((self.begins < span.to_ns) & (ends > span.from_ns))
         return [stretches[place] for place in places[:_NAMED].tolist()], len(places)

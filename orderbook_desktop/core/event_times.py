@@ -22,7 +22,7 @@ from orderbook_desktop.core.levels import Int64Array
 _UNITS: Final = ((10, "seconds"), (16, "microseconds"), (19, "nanoseconds"))
 _find_time: Final = re.compile(rb'"E"\s*:\s*([0-9]{1,19})[^0-9]').search
 _HELD: Final = "Some events have impossible times; each gets the time of the event before it."
-_NS_A_MS: Final = 1_000_000
+NS_A_MS: Final = 1_000_000
 US_A_MS: Final = 1_000
 # A slow network and a clock that is never set are off by less; a market is quiet for longer.
 _NEAR_MS: Final = 60_000
@@ -45,7 +45,7 @@ def in_ms(time: int) -> int:
         case 16:
             return time // 1000
         case 19:
-            return time // _NS_A_MS
+            return time // NS_A_MS
         case _:
             return time
 
@@ -59,7 +59,7 @@ def in_ms_and_us(time: int) -> tuple[int, int]:
         case 16:
             return time_ms, time % US_A_MS
         case 19:
-            return time_ms, time % _NS_A_MS // US_A_MS
+            return time_ms, time % NS_A_MS // US_A_MS
         case _:
             return time_ms, 0
 
@@ -102,13 +102,13 @@ class EventClock(Struct):
 
     def look_ahead(self, times: Iterable[tuple[int, int]]) -> None:
         """Take times (ms) and receipts (ns) of events after the first one, before that one."""
-        offsets = sorted(event_ms - received_ns // _NS_A_MS for event_ms, received_ns in times)
+        offsets = sorted(event_ms - received_ns // NS_A_MS for event_ms, received_ns in times)
         if offsets:
             self._next_offset_ms = offsets[len(offsets) // 2]
 
     def time_of(self, event_ms: int, received_ns: int) -> int:
         """Return the time that counts for the next event; `received_ns` is 0 where unknown."""
-        received_ms = received_ns // _NS_A_MS
+        received_ms = received_ns // NS_A_MS
         offset_ms = event_ms - received_ms if received_ns else None
         is_near = bool(self.latest_ms) and abs(event_ms - self.latest_ms) <= _NEAR_MS
         is_believed = is_near or self._is_believed(event_ms, offset_ms, received_ms)
@@ -170,7 +170,7 @@ def _is_near(offset_ms: int | None, other_ms: int | None) -> bool:
 
 def is_far_off(event_ms: int, received_ns: int) -> bool:
     """Return whether a time is more than a day from its receipt."""
-    return abs(event_ms - received_ns // _NS_A_MS) > _DAY_MS
+    return abs(event_ms - received_ns // NS_A_MS) > _DAY_MS
 
 
 class OddTimes(Struct):
@@ -218,7 +218,7 @@ def may_count(counted_ms: int, sent_ms: int, received_ns: int) -> bool:
     """Return whether `EventClock` may have replaced the time that was sent by another one."""
     if abs(sent_ms - counted_ms) <= _NEAR_MS:
         return False
-    return not received_ns or abs(sent_ms - received_ns // _NS_A_MS) > _NEAR_MS
+    return not received_ns or abs(sent_ms - received_ns // NS_A_MS) > _NEAR_MS
 
 
 def stored_times(stored: Int64Array, received_ns: Int64Array, before_ms: int) -> Int64Array:
@@ -231,7 +231,7 @@ def stored_times(stored: Int64Array, received_ns: Int64Array, before_ms: int) ->
     """
     times = all_in_ms(stored)
     before = in_ms(before_ms)
-    far = np.abs(times - received_ns // _NS_A_MS) > _DAY_MS
+    far = np.abs(times - received_ns // NS_A_MS) > _DAY_MS
     if not far.any():
         return times
     found: list[int] = []

@@ -10,19 +10,18 @@ from typing import Final
 from msgspec import Struct
 
 from orderbook_desktop.core.errors import KnownError
-from orderbook_desktop.core.event_times import EARLIEST_MS
+from orderbook_desktop.core.event_times import EARLIEST_MS, NS_A_MS
 from orderbook_desktop.core.foreign_text import quoted
 from orderbook_desktop.core.units import INT64_MAX
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NS_A_S: Final = 1_000_000_000
-_NS_A_MS: Final = 1_000_000
 _MONTHS: Final = (
     *("january", "february", "march", "april", "may", "june"),
     *("july", "august", "september", "october", "november", "december"),
 )
 _NS_A_UNIT: Final = {
-    "ms": _NS_A_MS,
+    "ms": NS_A_MS,
     "s": _NS_A_S,
     "m": 60 * _NS_A_S,
     "min": 60 * _NS_A_S,
@@ -103,12 +102,12 @@ def parse_moment(
     if not typed.isascii():
         raise NoMoment(text)
     if typed.lower() == "now":
-        return now_ms * _NS_A_MS
+        return now_ms * NS_A_MS
     if number := _NUMBER.fullmatch(typed):
         return _numbered(text, int(number["digits"].replace(",", "")), bool(number["marked"]))
     if distance := _DISTANCE.fullmatch(typed):
         sign = -1 if distance["sign"] == "-" else 1
-        return _fitting(text, near_ms * _NS_A_MS + sign * _length_ns(distance["parts"]))
+        return _fitting(text, near_ms * NS_A_MS + sign * _length_ns(distance["parts"]))
     moment = _MOMENT.fullmatch(typed)
     if moment is None:
         raise NoMoment(text)
@@ -121,7 +120,7 @@ def _numbered(text: str, number: int, is_id: bool) -> int | UpdateId:
             raise NoMoment(text)
         return UpdateId(number)
     # The number of digits tells the unit: ms, us or ns.
-    factor = {13: _NS_A_MS, 16: 1_000, 19: 1}.get(len(str(number)))
+    factor = {13: NS_A_MS, 16: 1_000, 19: 1}.get(len(str(number)))
     if factor is None:
         raise NoMoment(text)
     return _fitting(text, number * factor)
@@ -158,7 +157,7 @@ def _at(text: str, moment: re.Match[str], now_ms: int, near_ms: int, zone: tzinf
         raise NoMoment(text) if named else SkippedTime(f"{wall:%H:%M:%S}", f"{wall:%Y-%m-%d}")
     rest_ns = int((moment["fraction"] or "").ljust(9, "0"))
     times_ns = [seconds * _NS_A_S + rest_ns for seconds in found]
-    return min(times_ns, key=lambda at_ns: abs(at_ns - near_ms * _NS_A_MS))
+    return min(times_ns, key=lambda at_ns: abs(at_ns - near_ms * NS_A_MS))
 
 
 def _offset(text: str) -> tzinfo:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.event_times import NS_A_MS
 from orderbook_desktop.core.replay import Replay
 from orderbook_desktop.core.replay_times import UpdateId, parse_moment
 from orderbook_desktop.core.time_text import moment_text
@@ -25,7 +26,6 @@ from orderbook_desktop.storage.store.database_store import DatabaseStore
 from orderbook_desktop.storage.store.recording_store import RecordingStore
 from orderbook_desktop.storage.store.trade_store import TradeStore
 
-_NS_A_MS: Final = 1_000_000
 # How far before the present a replay begins where no moment is named.
 _BACK_NS: Final = 60 * 1_000_000_000
 
@@ -123,7 +123,7 @@ class RecordedReplays:
         """Return the moment to begin with; None: the first one. Raises the error of a wrong one."""
         at, now_ns = wish.at, self._now_ns()
         if isinstance(at, str):
-            return parse_moment(at, now_ms=now_ns // _NS_A_MS, zone=self._zone())
+            return parse_moment(at, now_ms=now_ns // NS_A_MS, zone=self._zone())
         if at is None and wish.file is None:
             return now_ns - _BACK_NS
         return at
@@ -134,7 +134,7 @@ class RecordedReplays:
         """Return the error that says that the recording does not reach to `at`."""
         if wish.at is None or not isinstance(at, int):
             return None
-        at_ms = at // _NS_A_MS
+        at_ms = at // NS_A_MS
         if at_ms < timeline.from_ms:
             edge_ms, edge = timeline.from_ms, "begins"
         elif at_ms > timeline.to_ms:

@@ -9,7 +9,6 @@ import numpy as np
 from orderbook_desktop.core.levels import Int64Array
 from orderbook_desktop.core.replay_status import ReplayOrder
 
-NS_A_MS: Final = 1_000_000
 # A receipt that far from the event's own time shows that the recorder's clock was wrong.
 _CLOCK_WRONG_NS: Final = 60_000_000_000
 
@@ -27,7 +26,7 @@ def due_times(
 
 
 def due_alone(event_ns: Int64Array, received_ns: Int64Array, order: ReplayOrder) -> Int64Array:
-    """Return when events are due, whatever comes before them."""
+    """Return when events are due, each by its own times alone."""
     if order is ReplayOrder.EXCHANGE:
         return event_ns
     is_wrong = (received_ns == 0) | (np.abs(received_ns - event_ns) > _CLOCK_WRONG_NS)

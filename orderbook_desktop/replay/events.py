@@ -18,12 +18,12 @@ from msgspec import Struct
 from orderbook_desktop.core.archive.decoded import ChunkSlice
 from orderbook_desktop.core.archive.tokens import BoolArray
 from orderbook_desktop.core.archive.trades import DecodedTrades
-from orderbook_desktop.core.event_times import US_A_MS
+from orderbook_desktop.core.event_times import NS_A_MS, US_A_MS
 from orderbook_desktop.core.levels import EMPTY, Int64Array
 from orderbook_desktop.core.replay_status import ReplayOrder
 from orderbook_desktop.core.timeline import Gap
 from orderbook_desktop.core.units import INT64_MAX
-from orderbook_desktop.replay.due_times import NS_A_MS, due_alone, due_times
+from orderbook_desktop.replay.due_times import due_alone, due_times
 from orderbook_desktop.storage.reading.recorded_trades import RecordedTrades
 from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.store.database import Database

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from orderbook_desktop.core.event_times import NS_A_MS
 from orderbook_desktop.core.replay import LargeTrades, ReplayOrder, Target
-from orderbook_desktop.replay.due_times import NS_A_MS
 from orderbook_desktop.replay.large_trades import LargeTrade, LargeTradeFinder
 from orderbook_desktop.replay.marks import Bookmarks
 from orderbook_desktop.replay.pieces import Spot
@@ -44,12 +44,18 @@ class Jumps:
     """
 
     def __init__(
-        self, market: str, reel: Reel, trades: TradeReel, bookmarks: Bookmarks, store: TradeStore
+        self,
+        market: str,
+        reel: Reel,
+        trades: TradeReel,
+        steps: Steps,
+        bookmarks: Bookmarks,
+        store: TradeStore,
     ) -> None:
         self._market = market
         self._reel = reel
         self._trades = trades
-        self._steps = Steps(reel, trades)
+        self._steps = steps
         self._bookmarks = bookmarks
         self._store = store
         self._large = LargeTrades()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final
 
+from orderbook_desktop.core.event_times import NS_A_MS
 from orderbook_desktop.core.replay_status import ReplayOrder
 from orderbook_desktop.core.timeline import Gap
 from orderbook_desktop.replay.clock import ReplayClock
-from orderbook_desktop.replay.due_times import NS_A_MS
 from orderbook_desktop.replay.pieces import Piece, Spot
 from orderbook_desktop.replay.reel import Reel
 from orderbook_desktop.replay.trade_reel import TradeReel

@@ -15,10 +15,11 @@ from msgspec import Struct
 
 from orderbook_desktop.core.archive.decoded import DecodedChunk
 from orderbook_desktop.core.checkpoint import BookImage
+from orderbook_desktop.core.event_times import NS_A_MS
 from orderbook_desktop.core.levels import Int64Array
 from orderbook_desktop.core.replay_status import ReplayOrder
 from orderbook_desktop.core.timeline import Cover, Gap, Timeline
-from orderbook_desktop.replay.due_times import NS_A_MS, due_times
+from orderbook_desktop.replay.due_times import due_times
 
 _BYTES_A_LEVEL: Final = 40
 

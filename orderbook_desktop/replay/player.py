@@ -12,6 +12,7 @@ from typing import Final
 
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.event_times import NS_A_MS
 from orderbook_desktop.core.replay import (
     Bookmark,
     Coverage,
@@ -26,7 +27,6 @@ from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
 from orderbook_desktop.core.tape import Tape
 from orderbook_desktop.core.time_text import duration_text
 from orderbook_desktop.core.timeline import Gap
-from orderbook_desktop.replay.due_times import NS_A_MS
 from orderbook_desktop.replay.jumps import Jumps
 from orderbook_desktop.replay.marks import Bookmarks, Survey
 from orderbook_desktop.replay.motion import Halt, Motion
@@ -66,7 +66,8 @@ class Player:
     """Plays the recording of `market` in `store`. It is a `core.replay.Replay`.
 
     `symbol` is what people call the market, `file` the name of the packed file that is played
-    (empty: a database). `now_ns` is a clock that never goes back. `alarm` wakes views when the next
+    (empty: a database). `now_ns` is a clock that never goes back, and `waited_s` one by which the
+    player waits between two looks at a recording that grows. `alarm` wakes views when the next
     event is due; None: only their own frames look. Await `start` first and `close` at the end.
     """
 
@@ -88,7 +89,9 @@ class Player:
         self._motion = Motion(self._reel, self._trades)
         self._steps = Steps(self._reel, self._trades)
         self._bookmarks = Bookmarks(store, market)
-        self._jumps = Jumps(market, self._reel, self._trades, self._bookmarks, store.trades)
+        self._jumps = Jumps(
+            *(market, self._reel, self._trades, self._steps, self._bookmarks, store.trades)
+        )
         self._survey = Survey(store, market, self._notify)
         self._reading = Reading(self._reel, self._trades, self._survey, symbol, now_ns)
         # What a command could not do, or why the book at the clock is lost.
@@ -312,7 +315,7 @@ class Player:
         self.pause()
         spot = self._motion.spot
         if self._is_free and spot is not None:
-            # What is in memory is there at once, whatever is read meanwhile.
+            # What is in memory is there at once, also while other parts are read.
             found = self._steps.known(spot, step, self._motion.order, back=back)
             if found is not None:
                 self._settle(found)

@@ -12,9 +12,9 @@ from typing import Final
 from orderbook_desktop.core.archive.decoded import DecodedChunk
 from orderbook_desktop.core.archive.verify import first_crossing
 from orderbook_desktop.core.errors import BugError
+from orderbook_desktop.core.event_times import NS_A_MS
 from orderbook_desktop.core.replay_status import ReplayOrder
 from orderbook_desktop.core.timeline import Cover, Timeline
-from orderbook_desktop.replay.due_times import NS_A_MS
 from orderbook_desktop.replay.pieces import Piece, Run, Spot, runs_of
 from orderbook_desktop.storage.reading.recording import Recording, read_timeline
 from orderbook_desktop.storage.reading.segment_reader import (

@@ -15,6 +15,7 @@ from orderbook_desktop.core.archive.decoded import DecodedChunk
 from orderbook_desktop.core.archive.trades import TradeHeader
 from orderbook_desktop.core.checkpoint import text_levels
 from orderbook_desktop.core.errors import BugError, KnownError
+from orderbook_desktop.core.event_times import NS_A_MS
 from orderbook_desktop.core.replay_status import ReplayOrder
 from orderbook_desktop.core.symbols import split_symbol
 from orderbook_desktop.core.time_text import time_text
@@ -49,7 +50,6 @@ _RESTART: Final = 1012
 _CLIENTS_BACK_WITHIN_S: Final = 10.0
 # A client that reads slowly slows the replay down, and is not cut off.
 _BACKLOG: Final = 2**18
-_NS_A_MS: Final = 1_000_000
 _SOON_MS: Final = 60_000
 
 
@@ -164,7 +164,7 @@ class RecordedSource:
     @property
     def reached_ms(self) -> int:
         """The due time (ms) of the last event that was played; 0 before the first one."""
-        return self._reached_ns // _NS_A_MS
+        return self._reached_ns // NS_A_MS
 
     def attach(self, outlet: Outlet) -> None:
         """Play to the clients of `outlet`."""
@@ -374,7 +374,7 @@ def _begins_soon(depth: DepthPiece, part: ReplayPart) -> bool:
     A recorder receives trades before its first book; a client may ask for the book before it
     subscribes.
     """
-    first_ms = int(part.due_ns[0]) // _NS_A_MS if len(part) else depth.begins_ms
+    first_ms = int(part.due_ns[0]) // NS_A_MS if len(part) else depth.begins_ms
     return depth.begins_ms - first_ms <= _SOON_MS
 
 

@@ -18,13 +18,13 @@ import numpy as np
 from msgspec import Struct
 
 from orderbook_desktop.core.archive.trades import DecodedTrades
-from orderbook_desktop.core.event_times import US_A_MS
+from orderbook_desktop.core.event_times import NS_A_MS, US_A_MS
 from orderbook_desktop.core.levels import Int64Array
 from orderbook_desktop.core.replay_status import ReplayOrder
 from orderbook_desktop.core.tape import Tape, TapeArrays
 from orderbook_desktop.core.trade_coverage import TradeGap, gaps_between
 from orderbook_desktop.core.units import INT64_MAX
-from orderbook_desktop.replay.due_times import NS_A_MS, due_alone
+from orderbook_desktop.replay.due_times import due_alone
 from orderbook_desktop.replay.pieces import Spot
 from orderbook_desktop.storage.store.recording_store import RecordingStore
 

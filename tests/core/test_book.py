@@ -364,7 +364,7 @@ def test_an_unreadable_book_and_one_without_a_side_cross_nothing() -> None:
 
 @given(st.lists(sides, min_size=1, max_size=4), sides)
 def test_a_held_image_is_the_book_that_it_was_made_of(made: list[Sides], later: Sides) -> None:
-    """Also for the events that follow it, whatever was in the book before."""
+    """Also for the events that follow it, and beside any book of before."""
     book, held = Book(), Book()
     book.load(decode_snapshot(snapshot_payload(*made[0], 10), "BTCUSDT", 7, 9))
     for number, (bids, asks) in enumerate(made[1:]):

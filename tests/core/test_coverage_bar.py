@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orderbook_desktop.core.coverage_bar import NS_PER_MS, SHORTEST_NS, CoverageMap, Span
+from orderbook_desktop.core.coverage_bar import SHORTEST_NS, CoverageMap, Span
+from orderbook_desktop.core.event_times import NS_A_MS
 from orderbook_desktop.core.replay import Bookmark, Coverage, Quiet
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.timeline import Cover, Gap, Timeline
@@ -46,7 +47,7 @@ def timeline(*edges: int) -> Timeline:
 
 
 def span(from_ms: int, to_ms: int) -> Span:
-    return Span((_BASE_MS + from_ms) * NS_PER_MS, (_BASE_MS + to_ms) * NS_PER_MS)
+    return Span((_BASE_MS + from_ms) * NS_A_MS, (_BASE_MS + to_ms) * NS_A_MS)
 
 
 def test_nothing_recorded_is_no_span() -> None:
@@ -124,9 +125,9 @@ def test_a_zoom_keeps_the_time_under_the_pointer_in_its_place() -> None:
 
 def test_a_part_moves_within_the_whole() -> None:
     whole, part = span(0, 100_000), span(10_000, 30_000)
-    assert part.moved(5_000 * NS_PER_MS, whole) == span(15_000, 35_000)
-    assert part.moved(-50_000 * NS_PER_MS, whole) == span(0, 20_000)
-    assert part.moved(95_000 * NS_PER_MS, whole) == span(80_000, 100_000)
+    assert part.moved(5_000 * NS_A_MS, whole) == span(15_000, 35_000)
+    assert part.moved(-50_000 * NS_A_MS, whole) == span(0, 20_000)
+    assert part.moved(95_000 * NS_A_MS, whole) == span(80_000, 100_000)
 
 
 def test_marks_are_the_bookmarks_in_view() -> None:
@@ -139,7 +140,7 @@ def test_what_is_found_is_told_in_sentences() -> None:
         timeline(0, 1_000, 3_500, 9_000), (trade_gap(900, 3_600),), (quiet(950, 1_000),)
     )
     marked = [bookmark(990, "the sweep"), bookmark(1_005)]
-    found = CoverageMap(coverage, marked).found(span(980, 1_001), 5 * NS_PER_MS)
+    found = CoverageMap(coverage, marked).found(span(980, 1_001), 5 * NS_A_MS)
     assert found.lines(UTC) == [
         "Gap of 0:00:02.500: recording was stopped.",
         "From 8 Aug 2024 06:53:21.000 UTC",

@@ -102,7 +102,7 @@ class Recorded:
 
 
 def due_of(event: DepthDiff | Trade, order: ReplayOrder) -> int:
-    """When an event is due, whatever comes before it."""
+    """When an event is due by its own times alone."""
     event_ns, received_ns = event.event_ms * 1_000_000, event.received_ns
     is_wrong = not received_ns or abs(received_ns - event_ns) > _MINUTE_NS
     return event_ns if order is ReplayOrder.EXCHANGE or is_wrong else received_ns

@@ -1,4 +1,4 @@
-"""A jump to a large trade leads to the next one in time, whatever the parts and the scales."""
+"""A jump to a large trade leads to the next one in time, in all parts and scales."""
 
 from __future__ import annotations
 

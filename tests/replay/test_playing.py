@@ -225,7 +225,7 @@ async def test_of_many_seeks_the_last_one_counts(database: Database) -> None:
 
 
 async def test_what_is_in_memory_is_there_at_once(database: Database) -> None:
-    """Whatever is read meanwhile."""
+    """Also while other parts are read."""
     recorded = await record(database, [400], archived=1.0)
     (due,) = recorded.dues(ReplayOrder.RECEIVED)
     async with playing(database) as (player, _):

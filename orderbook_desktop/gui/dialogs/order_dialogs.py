@@ -22,6 +22,7 @@ from PySide6.QtWidgets import (
 )
 
 from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.event_times import NS_A_MS
 from orderbook_desktop.core.file_formats import ExportFormat
 from orderbook_desktop.core.library_jobs import RecordingLibrary, RemovalPreview, Span
 from orderbook_desktop.core.replay_times import UpdateId, parse_moment
@@ -31,7 +32,6 @@ from orderbook_desktop.gui.parts import Dialog, push_button, text_label
 from orderbook_desktop.gui.theme import text_scale
 
 PACKED_SUFFIX: Final = ".obd"
-_NS_A_MS: Final = 1_000_000
 # Time enough to type the next character.
 _LOOK_AFTER_MS: Final = 250
 _WIDTH: Final = 420
@@ -98,11 +98,11 @@ class SpanFields(QWidget):
         typed = field.text().strip()
         if not typed:
             return None
-        now_ms = self._now_ns() // _NS_A_MS
+        now_ms = self._now_ns() // NS_A_MS
         moment = parse_moment(typed, now_ms=now_ms, near_ms=self._near_ms)
         if isinstance(moment, UpdateId):
             raise BadSpan("An update id is no time; type a time such as 14:05:30.")
-        return moment // _NS_A_MS
+        return moment // NS_A_MS
 
 
 # Called with the format, the file, the stretch of time, and whether a file is replaced.

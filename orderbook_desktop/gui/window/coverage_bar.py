@@ -19,7 +19,8 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QAbstractSlider, QSizePolicy, QToolTip, QWidget
 
-from orderbook_desktop.core.coverage_bar import NS_PER_MS, CoverageMap, Span
+from orderbook_desktop.core.coverage_bar import CoverageMap, Span
+from orderbook_desktop.core.event_times import NS_A_MS
 from orderbook_desktop.core.replay import Bookmark, Coverage, ReplayStatus
 from orderbook_desktop.core.time_text import clock_text, date_text, moment_text
 from orderbook_desktop.gui.actions import Action, FocusKeys
@@ -178,7 +179,7 @@ class CoverageBar(QAbstractSlider):
         if not lines:
             is_covered = bool(self._map.columns(column, 1).covered[0])
             lines = ["Recorded." if is_covered else "Nothing was recorded here."]
-        moment = moment_text((first + after) // 2 // NS_PER_MS, self._zone)
+        moment = moment_text((first + after) // 2 // NS_A_MS, self._zone)
         return "\n".join([moment, *(textwrap.fill(line, _TIP_COLUMNS) for line in lines)])
 
     def sizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
@@ -349,7 +350,7 @@ class CoverageBar(QAbstractSlider):
         if span is None or at_ns is None or at.y() >= self._painter.rows.band:
             return None
         marked = self._map.found(Span(at_ns, at_ns + 1), self._near_ns(span)).bookmarks
-        return min(marked, key=lambda one: abs(one.event_ms * NS_PER_MS - at_ns), default=None)
+        return min(marked, key=lambda one: abs(one.event_ms * NS_A_MS - at_ns), default=None)
 
     def _still(self) -> Still | None:
         span, whole = self.span, self._map.whole
@@ -368,8 +369,8 @@ class CoverageBar(QAbstractSlider):
 
     def _hover_text(self, at_ns: int) -> str:
         """Return date and time as exactly as a pixel tells them."""
-        span, at_ms = self.span, at_ns // NS_PER_MS
+        span, at_ms = self.span, at_ns // NS_A_MS
         clock = clock_text(at_ms, self._zone)
-        if span is None or span.length_ns // self._room >= 100 * NS_PER_MS:
+        if span is None or span.length_ns // self._room >= 100 * NS_A_MS:
             clock = clock[:8]
         return f"{date_text(at_ms, self._zone)} {clock}"

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from PySide6.QtCore import QPointF, QRect, QRectF, Qt
 from PySide6.QtGui import QFont, QFontMetrics, QImage, QPainter, QPen, QPixmap, QPolygonF
 
-from orderbook_desktop.core.coverage_bar import NS_PER_MS, Columns, CoverageMap, Span
+from orderbook_desktop.core.coverage_bar import Columns, CoverageMap, Span
+from orderbook_desktop.core.event_times import NS_A_MS
 from orderbook_desktop.core.time_axis import axis_ticks
 from orderbook_desktop.gui.number_font import NumberMetrics, number_font
 from orderbook_desktop.gui.panes.hatching import Hatching
@@ -187,9 +188,9 @@ class CoveragePainter:
         baseline = numbers.baseline(rows.axis, rows.end - rows.axis)
         most = max(1, int(still.room // (numbers.width("00:00:00.000") * 1.25)))
         free_from = 0.0
-        times_ms = span.from_ns // NS_PER_MS, span.to_ns // NS_PER_MS
+        times_ms = span.from_ns // NS_A_MS, span.to_ns // NS_A_MS
         for tick in axis_ticks(*times_ms, most, still.zone):
-            x = still.x_of(tick.at_ms * NS_PER_MS)
+            x = still.x_of(tick.at_ms * NS_A_MS)
             if x is None:
                 continue
             painter.fillRect(QRectF(round(x), rows.axis - 2, 1, 3), theme.muted)

@@ -9,13 +9,13 @@ from typing import Final
 from PySide6.QtCore import QEvent, QObject, Qt, QTimer, Signal
 from PySide6.QtWidgets import QFrame, QGridLayout, QLabel, QVBoxLayout, QWidget
 
+from orderbook_desktop.core.event_times import NS_A_MS
 from orderbook_desktop.core.replay import GapStop, ReplayStatus
 from orderbook_desktop.core.status import REPLAY
 from orderbook_desktop.core.time_text import age_text, duration_text, moment_text, time_of_day_text
 from orderbook_desktop.gui.panes.pane import Pane
 from orderbook_desktop.gui.parts import push_button, text_label
 
-_NS_A_MS: Final = 1_000_000
 _PAUSE_MS: Final = 100
 _NOT_YET: Final = "not recorded yet"
 
@@ -218,7 +218,7 @@ class ReplayView(QObject):
             self.told.emit("", "")
             return
         self._pause.start()
-        ms = status.at_ns // _NS_A_MS
-        past = age_text(max(0, self._now_ns() - status.at_ns) // _NS_A_MS)
+        ms = status.at_ns // NS_A_MS
+        past = age_text(max(0, self._now_ns() - status.at_ns) // NS_A_MS)
         moment = f"{moment_text(ms, self._zone)}, {past} ago"
         self.told.emit(time_of_day_text(ms, self._zone), moment)

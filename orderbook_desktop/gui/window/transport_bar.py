@@ -21,8 +21,8 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from orderbook_desktop.core.coverage_bar import NS_PER_MS
 from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.event_times import NS_A_MS
 from orderbook_desktop.core.replay import (
     Bookmark,
     Replay,
@@ -136,7 +136,7 @@ class TransportBar(QWidget):
             return
         is_other, self._status = status != self._status, status
         self.bar.show_replay(status, replay.coverage, replay.bookmarks)
-        at_ms = status.at_ns // NS_PER_MS
+        at_ms = status.at_ns // NS_A_MS
         self.moment_field.show_moment(at_ms, self._zone)
         self.day_button.show_recording(at_ms, replay.coverage.timeline, self._zone)
         if is_other:
@@ -168,7 +168,7 @@ class TransportBar(QWidget):
         self.bar.describe()
         status = self._status
         if status is not None:
-            said = [moment_text(status.at_ns // NS_PER_MS, self._zone), self.message]
+            said = [moment_text(status.at_ns // NS_A_MS, self._zone), self.message]
             self.bar.setAccessibleDescription(". ".join(filter(None, said)))
 
     def stop(self) -> None:
@@ -258,7 +258,7 @@ class TransportBar(QWidget):
         self.skip_gaps.setChecked(status.skips_gaps)
         self.order_button.setChecked(status.order is ReplayOrder.EXCHANGE)
         self.loop_button.setChecked(status.loop != (None, None))
-        zone = moment_text(status.at_ns // NS_PER_MS, self._zone).rpartition(" ")[2]
+        zone = moment_text(status.at_ns // NS_A_MS, self._zone).rpartition(" ")[2]
         if zone != self.zone_button.text():
             self.zone_button.setText(zone)
             self.zone_button.setAccessibleName(f"Time zone: {zone}")
@@ -317,7 +317,7 @@ class TransportBar(QWidget):
             return
         status = replay.status  # Of now: that of the last frame may be of the book before.
         # The list of bookmarks has the book's time, which is before that of the clock.
-        moment = moment_text(status.event_ms or status.at_ns // NS_PER_MS, self._zone)
+        moment = moment_text(status.event_ms or status.at_ns // NS_A_MS, self._zone)
         said = f"Bookmark at {moment}" if status.update_id else _NO_BOOK
         self._say_briefly(replay.bookmarks_problem or said)
 
@@ -325,7 +325,7 @@ class TransportBar(QWidget):
         """Have assistive technology read where the clock has come to rest."""
         if status.is_playing or status.seeking_ns is not None:
             return
-        said = [moment_text(status.at_ns // NS_PER_MS, self._zone), self.message]
+        said = [moment_text(status.at_ns // NS_A_MS, self._zone), self.message]
         text = ". ".join(filter(None, said))
         if text != self._announced:
             self._announced = text
@@ -358,9 +358,9 @@ class TransportBar(QWidget):
         try:
             moment = parse_moment(
                 text,
-                now_ms=self._now_ns() // NS_PER_MS,
+                now_ms=self._now_ns() // NS_A_MS,
                 zone=self._zone,
-                near_ms=status.at_ns // NS_PER_MS,
+                near_ms=status.at_ns // NS_A_MS,
             )
         except KnownError as error:
             self._typed_problem = str(error)
@@ -374,7 +374,7 @@ class TransportBar(QWidget):
             self._control.seek(moment)
 
     def _seek_day(self, from_ms: int) -> None:
-        self._control.seek(from_ms * NS_PER_MS)
+        self._control.seek(from_ms * NS_A_MS)
         self.left.emit()
 
     def _seek_bookmark(self, bookmark: Bookmark) -> None:

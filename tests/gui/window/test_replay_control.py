@@ -1,4 +1,4 @@
-"""The commands of a replay, and its keys, which hold whatever pane has the focus."""
+"""The commands of a replay, and its keys, which hold in every pane."""
 
 from __future__ import annotations
 

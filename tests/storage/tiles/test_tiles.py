@@ -1,4 +1,4 @@
-"""Tiles: what they give equals what is read without them, whatever becomes of their files."""
+"""Tiles: what they give equals what is read without them, also of damaged or lost files."""
 
 from __future__ import annotations
 
