@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import psutil
@@ -13,7 +15,7 @@ import pytest
 
 from orderbook_desktop.storage.server.server import DatabaseServer
 from tests.starts import SERVER, start_of
-from tests.storage.processes import eventually, is_gone, other_copy
+from tests.storage.processes import OtherCopy, eventually, is_gone, other_copy
 from tests.warm_starts import nursery_pids
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs a reaper of orphans")
@@ -112,10 +114,19 @@ async def test_the_first_server_of_a_forked_program_is_forked(tmp_path: Path) ->
         assert parent.children(recursive=True) == [other]
 
 
-async def test_what_waits_to_be_a_server_ends_with_its_program(tmp_path: Path) -> None:
-    async with other_copy(tmp_path) as owner, other_copy(tmp_path) as joined:
+@asynccontextmanager
+async def _owner_and_joined(folder: Path) -> AsyncIterator[tuple[OtherCopy, OtherCopy]]:
+    """Run two programs: the first has the server, which the second uses."""
+    async with other_copy(folder) as owner:
         await owner.until("ready")
-        await joined.until("ready")
+        # Of two that start at once, either may come to have the server.
+        async with other_copy(folder) as joined:
+            await joined.until("ready")
+            yield owner, joined
+
+
+async def test_what_waits_to_be_a_server_ends_with_its_program(tmp_path: Path) -> None:
+    async with _owner_and_joined(tmp_path) as (owner, joined):
         copies = psutil.Process().children()
         waiting = [child for copy in copies for child in copy.children()]
         waiting = [child for child in waiting if child.pid != owner.state["pid"]]
@@ -125,9 +136,7 @@ async def test_what_waits_to_be_a_server_ends_with_its_program(tmp_path: Path) -
 
 
 async def test_a_server_is_new_where_what_waited_was_killed(tmp_path: Path) -> None:
-    async with other_copy(tmp_path) as owner, other_copy(tmp_path) as joined:
-        await owner.until("ready")
-        await joined.until("ready")
+    async with _owner_and_joined(tmp_path) as (owner, joined):
         for copy in psutil.Process().children():
             for child in copy.children():
                 if child.pid != owner.state["pid"]:
