@@ -17,13 +17,13 @@ from orderbook_desktop.core.replay_status import (
     REAL_TIME,
     SLOWEST,
     UNLIMITED,
+    Coverage,
     GapStop,
+    Quiet,
     ReplayOrder,
     ReplayStatus,
 )
 from orderbook_desktop.core.sources import BookSource
-from orderbook_desktop.core.timeline import Timeline
-from orderbook_desktop.core.trade_coverage import TradeGap
 
 __all__ = [
     "FASTEST",
@@ -71,26 +71,6 @@ class Bookmark(Struct, frozen=True):
     event_ms: int
     update_id: int
     note: str = ""
-
-
-class Quiet(Struct, frozen=True):
-    """A stretch of time (ms) that is covered, and in which nothing happened."""
-
-    from_ms: int
-    to_ms: int
-
-
-class Coverage(Struct, frozen=True):
-    """What a recording covers: the book in `timeline`, the trades but for `trade_gaps`.
-
-    `quiet` are the stretches of at least a minute without a change of the book. `is_growing` is
-    whether the recording still grows. Times are the exchange's, in ms.
-    """
-
-    timeline: Timeline = Timeline((), ())
-    trade_gaps: tuple[TradeGap, ...] = ()
-    quiet: tuple[Quiet, ...] = ()
-    is_growing: bool = False
 
 
 class LargeTrades(Struct, frozen=True):

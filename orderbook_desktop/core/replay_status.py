@@ -1,4 +1,4 @@
-"""The state of a replay at one moment: its clock, its order, and the gap at which it stands.
+"""What a recording covers, and the state of its replay at one moment.
 
 Replay time is in ns since the epoch. In the order of receipt an event is due when it was received,
 else at the exchange's time (`ReplayOrder`).
@@ -11,7 +11,8 @@ from typing import Final
 
 from msgspec import Struct
 
-from orderbook_desktop.core.timeline import Gap
+from orderbook_desktop.core.timeline import Gap, Timeline
+from orderbook_desktop.core.trade_coverage import TradeGap
 
 # Speeds are in thousandths, so that the clock never rounds: 1,000 is real time.
 REAL_TIME: Final = 1_000
@@ -19,6 +20,26 @@ SLOWEST: Final = 100
 FASTEST: Final = 1_000_000
 # As fast as the program can read the recording.
 UNLIMITED: Final = 0
+
+
+class Quiet(Struct, frozen=True):
+    """A stretch of time (ms) that is covered, and in which nothing happened."""
+
+    from_ms: int
+    to_ms: int
+
+
+class Coverage(Struct, frozen=True):
+    """What a recording covers: the book in `timeline`, the trades but for `trade_gaps`.
+
+    `quiet` are the stretches of at least a minute without a change of the book. `is_growing` is
+    whether the recording still grows. Times are the exchange's, in ms.
+    """
+
+    timeline: Timeline = Timeline((), ())
+    trade_gaps: tuple[TradeGap, ...] = ()
+    quiet: tuple[Quiet, ...] = ()
+    is_growing: bool = False
 
 
 class ReplayOrder(Enum):

@@ -16,6 +16,7 @@ from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot
+from orderbook_desktop.core.heatmap.tail import DepthTail
 from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.core.replay_status import ReplayStatus
 from orderbook_desktop.core.segments import GapCause
@@ -125,7 +126,8 @@ class BookLook(Struct, frozen=True):
     show it, but never as current: it says how old it is (`status`).
 
     `tape` has the market's newest trades; None: trades are not followed. `replay` is the replay
-    whose moment this is; None: the book is live.
+    whose moment this is; None: the book is live. `depth` has the newest minutes of the live book's
+    events; None in a replay.
     """
 
     book: Book
@@ -133,6 +135,7 @@ class BookLook(Struct, frozen=True):
     last: BookImage | None = None
     tape: Tape | None = None
     replay: ReplayStatus | None = None
+    depth: DepthTail | None = None
 
 
 class BookSource(Protocol):

@@ -32,6 +32,7 @@ from orderbook_desktop.core.depth_sync import (
 )
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot
+from orderbook_desktop.core.heatmap.tail import DepthTail
 from orderbook_desktop.core.horizon import is_deeper
 from orderbook_desktop.core.lateness import UsualDelay
 from orderbook_desktop.core.segments import GapCause
@@ -75,10 +76,10 @@ class BookFeed:
 
     `await run()` until it is cancelled. `problem` is the last failure to get a snapshot or a
     connection, None while all is well. A `RecordingSink` can be attached and detached while the
-    feed runs. After a snapshot has failed, the feed asks again after `first_delay` seconds; the
-    delay grows up to `longest_delay`. `retry` is this wait. `now` is a clock for waits, `now_ns`
-    the time of day, and `age_clock_ns` a clock for the ages of events. Feeds of the same market,
-    whose events come from the same exchange, share a `usual_delay`.
+    feed runs, and so can a tail (`keep`). After a snapshot has failed, the feed asks again after
+    `first_delay` seconds; the delay grows up to `longest_delay`. `retry` is this wait. `now` is a
+    clock for waits, `now_ns` the time of day, and `age_clock_ns` a clock for the ages of events.
+    Feeds of the same market, whose events come from the same exchange, share a `usual_delay`.
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class BookFeed:
         self._times = BookTimes(kind, usual_delay, now_ns, age_clock_ns)
         self._sync = DepthSync()
         self._sink: RecordingSink | None = None
+        self._tail: DepthTail | None = None
         # Whether events wait for a snapshot. A sink that is attached then has missed them.
         self._events_wait = self._sink_missed_some = False
         self._state, self._detail = FeedState.SYNCING, "Connecting."
@@ -164,6 +166,12 @@ class BookFeed:
         """Stop recording. The caller tells the sink, if its segment has to end."""
         self._sink = None
 
+    def keep(self, tail: DepthTail | None) -> None:
+        """Keep the newest events in `tail` from now on; None: in none any more."""
+        self._tail = tail
+        if tail is not None and self._sync.synced:
+            tail.opened(image_of(self.book, self._market))
+
     async def run(self) -> None:
         """Follow the source until cancelled; an exception from here is a bug."""
         async with (
@@ -219,6 +227,8 @@ class BookFeed:
             if is_deeper(image.horizon, before.horizon):
                 joined_id = outcome.joined_id
                 self.book.widen(image.bids, image.asks, image.scale, image.horizon)
+                if self._tail is not None:
+                    self._tail.deepened(image)
                 self._changed()
         elif isinstance(outcome, Contradicted):
             _log.warning("%s: %s", self._market, outcome)
@@ -293,6 +303,7 @@ class BookFeed:
         return diff
 
     def _act_on(self, outcome: DiffOutcome | SnapshotOutcome) -> None:
+        self._note_in_tail(outcome)
         match outcome:
             case Applied(diff):
                 if self._sink is not None and not self._sink_missed_some:
@@ -326,6 +337,17 @@ class BookFeed:
                     "%s: event %d dropped while waiting for a snapshot",
                     *(self._market, diff.final_id),
                 )
+
+    def _note_in_tail(self, outcome: DiffOutcome | SnapshotOutcome) -> None:
+        match outcome:
+            case _ if self._tail is None:
+                pass
+            case Applied(diff):
+                self._tail.applied(diff)
+            case Synced(snapshot):
+                self._tail.opened(snapshot)
+            case Readable(_, image):
+                self._tail.opened(image)
 
     def _begin_anew(self, cause: GapCause, detail: str) -> None:
         """Note that the book is unknown while the stream goes on; its last event may wait."""
@@ -373,6 +395,8 @@ class BookFeed:
 
     def _tell_broken(self, cause: GapCause, detail: str) -> None:
         self._end_widening()
+        if self._tail is not None:
+            self._tail.broken(cause, detail)
         if self._sink is not None:
             self._sink.broken(cause, detail)
 

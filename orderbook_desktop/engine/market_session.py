@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol, Self
 
 from msgspec import Struct
 
+from orderbook_desktop.core.heatmap.tail import DepthTail
 from orderbook_desktop.core.lateness import UsualDelay
 from orderbook_desktop.core.recording_status import (
     RecordingCounts,
@@ -81,7 +82,8 @@ class MarketSession:
 
     `recording` is a switch that may be set before the start. While the session is `paused`,
     nothing is recorded, whether the switch is on or off. The session follows the recorded book
-    while at least one `MarketLease` of it is `viewed`. Only one session of a market may run at a
+    while at least one `MarketLease` of it is `viewed`, and keeps the newest events of the live one
+    (`view.depth`). Only one session of a market may run at a
     time. `recorded_by` is the other program that records the market in place of this one, as far as
     is known; else empty.
 
@@ -216,18 +218,27 @@ class MarketSession:
         return len(self._leases)
 
     def lend(self, lease: MarketLease) -> None:
-        """Add `lease`; if it is viewed, follow the recorded book, too."""
+        """Add `lease`; if it is viewed, follow the recorded book, too, and keep a tail."""
         self._leases.add(lease)
+        if lease.viewed and self.view.depth is None:
+            self._keep(DepthTail(self.market))
         self._follow_recorded()
 
     def take_back(self, lease: MarketLease) -> None:
         """Remove `lease`; after the last viewed lease, stop following the recorded book."""
         self._leases.remove(lease)
-        if lease.viewed and not self._is_viewed and self._recorded_run is not None:
+        if not lease.viewed or self._is_viewed:
+            return
+        self._keep(None)
+        if self._recorded_run is not None:
             self._recorded_run.cancel()
             self.recorded.forget()
             if self.recorded_trades is not None:
                 self.recorded_trades.forget()
+
+    def _keep(self, tail: DepthTail | None) -> None:
+        self.view.depth = tail
+        self.live.keep(tail)
 
     @property
     def _is_viewed(self) -> bool:

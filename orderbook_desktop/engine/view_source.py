@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.checkpoint import BookImage
+from orderbook_desktop.core.heatmap.tail import DepthTail
 from orderbook_desktop.core.sources import BookLook
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
 from orderbook_desktop.core.tape import Tape
@@ -58,8 +59,8 @@ class ViewSource:
     after each change of a feed, `recording_changed` when the recording of this process starts or
     stops, and `recorded_feed_starts` when the recorded feed starts. `other_records` is whether
     another process is known to record the market. `tape` has the trades, which are the same from
-    every source; None: they are not followed. `now_ns` is a clock that never goes back; a look
-    reads it once.
+    every source; None: they are not followed. `depth`, which may be set at any time, has the newest
+    events of the live book. `now_ns` is a clock that never goes back; a look reads it once.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class ViewSource:
         self._is_recording = is_recording
         self._other_records = other_records
         self._tape = tape
+        self.depth: DepthTail | None = None
         self._now_ns = now_ns
         self._changed_at_id = 0
         self._goal_id = 0
@@ -90,14 +92,14 @@ class ViewSource:
         """Return the book to show now for a view of `kind`, with its status and its source."""
         book, status = self._choose(kind)
         if book.last_update_id:
-            return BookLook(book, status, tape=self._tape)
+            return BookLook(book, status, tape=self._tape, depth=self.depth)
         feeds = [self._live] if kind is SourceKind.DIRECT else [self._live, self._recorded]
         lost = [(feed.last.last_update_id, feed) for feed in feeds if feed.last is not None]
         if not lost:
-            return BookLook(book, status, tape=self._tape)
+            return BookLook(book, status, tape=self._tape, depth=self.depth)
         feed = max(lost, key=lambda pair: pair[0])[1]
         status = replace(status, as_of_ns=feed.status.as_of_ns)
-        return BookLook(book, status, feed.last, self._tape)
+        return BookLook(book, status, feed.last, self._tape, depth=self.depth)
 
     def feeds_moved(self) -> None:
         """Note that the live or the recorded book changed."""

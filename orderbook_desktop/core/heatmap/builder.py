@@ -240,6 +240,12 @@ class HeatmapBuilder:
             np.ascontiguousarray(self._named[order].T),
         )
 
+    @property
+    def named_in_run(self) -> BoolArray:
+        """Of each row, in order, whether it was named since the last run began."""
+        named: BoolArray = self._named_in_run[self._rows.in_order()[0]]
+        return named
+
     def _at_exponents(self, span: LevelSpan) -> None:
         """Go over to finer units of price and quantity where `span` needs them."""
         exponent = min(self._quantity_exponent, span.scale.quantity)

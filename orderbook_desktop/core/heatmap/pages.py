@@ -15,7 +15,7 @@ from orderbook_desktop.core.heatmap.cells import Heatmap
 from orderbook_desktop.core.heatmap.choices import Side, Statistic
 from orderbook_desktop.core.heatmap.grid import PriceGrid
 from orderbook_desktop.core.levels import Int64Array
-from orderbook_desktop.core.replay import Coverage
+from orderbook_desktop.core.replay_status import Coverage
 from orderbook_desktop.core.units import Scale
 
 

@@ -35,7 +35,8 @@ class LevelSpan(Struct, frozen=True, eq=False):
       event, ascending within the lane, and `quantities` what stands at the level from then on. An
       entry of the book at the beginning has the event `AT_START`; a lane has at most one.
 
-    Prices are units of `scale` and multiples of `tick`. `horizon` is that of the book.
+    Prices are units of `scale` and multiples of `tick`, which is 0 if there are none. `horizon` is
+    that of the book.
     """
 
     scale: Scale
@@ -98,42 +99,73 @@ def live_span(
     Raises `InexactValue` where no scale holds all values.
     """
     counts = [(len(event.bids), len(event.asks)) for event in events]
-    book, prices, quantities = _changes(book, events)
+    book, prices, quantities = changes_of(book, events)
     asks = np.repeat(
         np.tile(np.array((False, True)), len(counts)), np.array(counts, dtype=np.int64).ravel()
     )
     of_events = np.repeat(np.arange(len(counts)), [sum(pair) for pair in counts])
-    bids, offers = book.bids, book.asks
-    all_prices = np.concatenate((bids.prices, offers.prices, prices))
-    all_asks = np.concatenate((np.repeat((False, True), (len(bids[0]), len(offers[0]))), asks))
-    all_events = np.concatenate((np.full(len(all_prices) - len(prices), AT_START), of_events))
-    all_quantities = np.concatenate((bids.quantities, offers.quantities, quantities))
     # As in the archive: a bid's key is the complement of its price.
-    keys = np.where(all_asks, all_prices, ~all_prices)
-    order = keys.argsort(kind="stable")
-    keys, entry_events = keys[order], all_events[order]
+    return span_of_changes(
+        book,
+        np.where(asks, prices, ~prices),
+        quantities,
+        of_events,
+        np.array([event.final_id for event in events], dtype=np.int64),
+        times_from(np.array([event.event_ms for event in events], dtype=np.int64), from_ms),
+        from_ms,
+        until_ms,
+    )
+
+
+def span_of_changes(
+    book: BookImage,
+    changed: Int64Array,
+    quantities: Int64Array,
+    of_events: Int64Array,
+    final_ids: Int64Array,
+    event_ms: Int64Array,
+    from_ms: int,
+    until_ms: int,
+) -> LevelSpan:
+    """Return the span of changes that follow `book`, at its scale.
+
+    Of each change: `changed` is its price, for a bid the complement of it, `quantities` what stands
+    there from then on, and `of_events` the index of its event, ascending. Times of events ascend
+    from `from_ms`. The span ends at `until_ms`, or with a later last event.
+    """
+    book_keys = keys_of(book)
+    all_keys = np.concatenate((book_keys, changed))
+    all_events = np.concatenate((np.full(len(book_keys), AT_START), of_events))
+    all_quantities = np.concatenate((book.bids.quantities, book.asks.quantities, quantities))
+    order = all_keys.argsort(kind="stable")
+    keys, entry_events = all_keys[order], all_events[order]
     heads = np.ones(len(keys), dtype=np.bool_)
     heads[1:] = keys[1:] != keys[:-1]
-    times = times_from(np.array([event.event_ms for event in events], dtype=np.int64), from_ms)
-    first = order[heads]
+    lanes = keys[heads]
+    prices = np.where(lanes < 0, ~lanes, lanes)
     return LevelSpan(
         book.scale,
-        int(np.gcd.reduce(all_prices)) or 1,
+        int(np.gcd.reduce(prices)),
         book.horizon,
         from_ms,
-        max(until_ms, int(times[-1])) if len(times) else until_ms,
+        max(until_ms, int(event_ms[-1])) if len(event_ms) else until_ms,
         book.last_update_id,
-        np.array([event.final_id for event in events], dtype=np.int64),
-        times,
-        all_prices[first],
-        all_asks[first],
+        final_ids,
+        event_ms,
+        prices,
+        lanes >= 0,
         heads.cumsum() - 1,
         entry_events,
         all_quantities[order],
     )
 
 
-def _changes(
+def keys_of(book: BookImage) -> Int64Array:
+    """Return the levels of `book` as keys, ascending: a bid's is the complement of its price."""
+    return np.concatenate((~book.bids.prices, book.asks.prices))
+
+
+def changes_of(
     book: BookImage, events: Sequence[DepthDiff]
 ) -> tuple[BookImage, Int64Array, Int64Array]:
     """Return prices and quantities that `events` set, and `book` at the scale that holds all."""

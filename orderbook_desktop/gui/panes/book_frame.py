@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.heatmap.tail import DepthTail
 from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.core.levels import EMPTY, Levels
 from orderbook_desktop.core.number_format import MarketFormat, market_format
@@ -28,7 +29,8 @@ class BookFrame(Struct, frozen=True, eq=False):
     that `explains` says why there is no book; the panes beside it only say that there is none.
 
     `last` is the price of the newest trade, and `tape` has the trades, of which new ones come while
-    the frame is shown; both are None where trades are not followed.
+    the frame is shown; both are None where trades are not followed. `depth` has the newest minutes
+    of the live book's events, to which new ones come, too; None in a replay.
     """
 
     symbol: SymbolInfo
@@ -44,6 +46,7 @@ class BookFrame(Struct, frozen=True, eq=False):
     explains: bool = True
     last: LastPrice | None = None
     tape: Tape | None = None
+    depth: DepthTail | None = None
 
     @property
     def has_levels(self) -> bool:
@@ -69,7 +72,8 @@ def read_frame(symbol: SymbolInfo, look: BookLook) -> BookFrame:
     book, tape = look.book, look.tape
     last = tape.last if tape is not None else None
     if look.last is not None:
-        return replace(_lost_frame(symbol, look.status, look.last), last=last, tape=tape)
+        lost = _lost_frame(symbol, look.status, look.last)
+        return replace(lost, last=last, tape=tape, depth=look.depth)
     bids = asks = _NO_LEVELS
     problem = ""
     try:
@@ -88,6 +92,7 @@ def read_frame(symbol: SymbolInfo, look: BookLook) -> BookFrame:
         problem,
         last=last,
         tape=tape,
+        depth=look.depth,
     )
 
 
