@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from msgspec import Struct
 from msgspec.structs import replace
 
+from orderbook_desktop.core.heatmap.pages import HeatmapPages
 from orderbook_desktop.core.library_jobs import RecordingLibrary
 from orderbook_desktop.core.recorded_gaps import RecordedGaps
 from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
@@ -220,6 +221,15 @@ class Desk(Protocol):
         """The recorded trades of all markets; None: there are none to be had.
 
         In a replay none is of after the clock's time.
+        """
+        ...
+
+    @property
+    def heatmaps(self) -> HeatmapPages | None:
+        """The heatmaps of all recordings: in a replay of a packed file, those of the file.
+
+        It is the same object until another engine runs, or another file is played. None: there are
+        none to be had.
         """
         ...
 

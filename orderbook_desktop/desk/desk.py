@@ -19,6 +19,7 @@ from orderbook_desktop.core.desk import (
     TradePages,
 )
 from orderbook_desktop.core.foreign_text import plain_text
+from orderbook_desktop.core.heatmap.pages import HeatmapPages
 from orderbook_desktop.core.library import unlisted
 from orderbook_desktop.core.library_jobs import RecordingLibrary
 from orderbook_desktop.core.recorded_gaps import RecordedGaps
@@ -84,6 +85,8 @@ class LiveDesk:
             tell_after_s=program.times.opening_told_s,
         )
         self._replayed_pages = AskedTrades(lambda: self.trade_history, program.run)
+        # Those of the packed file that is played.
+        self._heatmaps_of_file: HeatmapPages | None = None
         self._awaiting_engine: ReplayWish | None = None
         # The symbol that was selected in the replay, to be shown live after it.
         self._selected = ""
@@ -156,6 +159,11 @@ class LiveDesk:
     def trade_pages(self) -> TradePages:
         """The recorded trades (see `Desk`)."""
         return self.program.trade_pages if self.replay is None else self._replayed_pages
+
+    @property
+    def heatmaps(self) -> HeatmapPages:
+        """The heatmaps of what is recorded (see `Desk`)."""
+        return self._heatmaps_of_file or self.program.heatmaps
 
     @property
     def library(self) -> RecordingLibrary:
@@ -401,6 +409,8 @@ class LiveDesk:
     def _replay_started(self, wish: ReplayWish) -> None:
         """Show what is played from now on."""
         self._selected = wish.info.symbol if wish.like is not None else ""
+        opened = self._replaying.opened
+        self._heatmaps_of_file = None if opened is None else opened.heatmaps
         if self.replay is not None:
             self.replay.call_on_change(self._tell_changed)
         self._change()
@@ -408,6 +418,7 @@ class LiveDesk:
     def _live(self) -> None:
         """Show the live book from now on."""
         selected, self._selected = self._selected, ""
+        self._heatmaps_of_file = None
         self._change()
         if selected:
             self.select_symbol(selected)

@@ -17,12 +17,14 @@ from orderbook_desktop.core.recorded_gaps import RecordedGaps
 from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.desk.demo_exchange import DemoExchange
 from orderbook_desktop.desk.followed_market import FollowedMarket
+from orderbook_desktop.desk.heatmap_pages import RecordedHeatmaps
 from orderbook_desktop.desk.notices import NoticeBoard, ProgramWatch
 from orderbook_desktop.desk.recording_set import RecordingSet
 from orderbook_desktop.desk.settings import DESK_TIMES, DeskSettings, DeskTimes
 from orderbook_desktop.desk.symbol_list import SymbolList
 from orderbook_desktop.desk.trade_pages import AskedTrades, GappyHistory
 from orderbook_desktop.engine.engine import Engine
+from orderbook_desktop.storage.store.database_store import DatabaseStore
 from orderbook_desktop.system.tasks import Jobs
 
 if TYPE_CHECKING:
@@ -97,6 +99,7 @@ class Program:
         self._has_engine = True
         self._started = False
         self.engine = Engine(settings, self.report_bug, times.engine)
+        self.heatmaps = self._new_heatmaps()
         # The kept recordings are of the real market, and don't belong in the demo's database.
         self._before_demo = dict(recordings or {}), tuple(here_too)
         self.recordings = self._new_recordings(*(({}, ()) if demo else self._before_demo))
@@ -342,6 +345,15 @@ class Program:
             market.leave()
         self.recordings.close()
 
+    def _new_heatmaps(self) -> RecordedHeatmaps:
+        engine = self.engine
+
+        async def store() -> DatabaseStore:
+            await engine.until_database()
+            return DatabaseStore(engine.database)
+
+        return RecordedHeatmaps(store, self._jobs.start)
+
     def _new_recordings(self, kept: Mapping[str, bool], here_too: Sequence[str]) -> RecordingSet:
         return RecordingSet(self.engine, kept, here_too=here_too, times=self.times.follow)
 
@@ -351,6 +363,7 @@ class Program:
         """Use a new engine of `settings`, with these recordings."""
         engine = Engine(settings, self.report_bug, self.times.engine)
         self.engine, self._has_engine = engine, True
+        self.heatmaps = self._new_heatmaps()
         self.offer = SymbolList()
         self.board.clear()
         self.recordings = self._new_recordings(kept, here_too)

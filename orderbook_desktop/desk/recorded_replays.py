@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.event_times import NS_A_MS
+from orderbook_desktop.core.heatmap.pages import HeatmapPages
 from orderbook_desktop.core.replay import Replay
 from orderbook_desktop.core.replay_times import UpdateId, parse_moment
 from orderbook_desktop.core.time_text import moment_text
@@ -19,12 +20,14 @@ from orderbook_desktop.core.timeline import Timeline
 from orderbook_desktop.core.trade_coverage import TradeGap, gaps_between
 from orderbook_desktop.core.trades import Trade
 from orderbook_desktop.core.units import INT64_MAX
+from orderbook_desktop.desk.heatmap_pages import RecordedHeatmaps
 from orderbook_desktop.desk.replaying import OpenedReplay, ReplayWish
 from orderbook_desktop.storage.failures import driver_failures_raised
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.database_store import DatabaseStore
 from orderbook_desktop.storage.store.recording_store import RecordingStore
 from orderbook_desktop.storage.store.trade_store import TradeStore
+from orderbook_desktop.system.tasks import Jobs
 
 # How far before the present a replay begins where no moment is named.
 _BACK_NS: Final = 60 * 1_000_000_000
@@ -108,7 +111,19 @@ class RecordedReplays:
             if missed is not None and wish.like is not None:
                 raise missed
             remark = "" if missed is None else str(missed)
-            yield OpenedReplay(player, ReplayedTrades(store.trades, player), remark)
+            heatmaps = None if wish.file is None else await self._heatmaps(store, stack)
+            yield OpenedReplay(player, ReplayedTrades(store.trades, player), remark, heatmaps)
+
+    @staticmethod
+    async def _heatmaps(store: RecordingStore, stack: AsyncExitStack) -> HeatmapPages:
+        """Return the heatmaps of a file, which are read while it is open."""
+
+        async def stored() -> RecordingStore:
+            return store
+
+        jobs = Jobs()
+        stack.push_async_callback(jobs.close)
+        return RecordedHeatmaps(stored, jobs.start)
 
     async def _store(self, file: Path | None, stack: AsyncExitStack) -> RecordingStore:
         if file is not None:

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from orderbook_desktop.core.desk import Notice, NoticeLevel
 from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.heatmap.pages import HeatmapPages
 from orderbook_desktop.core.replay import Replay, ReplayStatus
 from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.desk.notices import NoticeBoard
@@ -35,12 +36,14 @@ class ReplayWish(Struct, frozen=True):
 class OpenedReplay(Struct, frozen=True):
     """A recording that is played, and its `trades`, of which none is after the clock's time.
 
-    `remark` is a sentence for the person, or empty.
+    `remark` is a sentence for the person, or empty. `heatmaps` are those of a packed file; None:
+    those of the database.
     """
 
     replay: Replay
     trades: GappyHistory
     remark: str = ""
+    heatmaps: HeatmapPages | None = None
 
 
 class OpenReplay(Protocol):

@@ -21,6 +21,7 @@ from orderbook_desktop.desk.library import library_of_desk
 from orderbook_desktop.desk.program import Program
 from orderbook_desktop.desk.replaying import OpenedReplay, ReplayWish
 from orderbook_desktop.engine.trade_history import TradesUnreadable
+from tests.gui.fake_heatmaps import FakeHeatmaps
 from tests.gui.fake_replay import FakeReplay
 from tests.storage.processes import eventually
 from tests.unhurried import DESK_TIMES
@@ -53,6 +54,7 @@ class Shelf:
         self.closed: list[str] = []
         self.replay: FakeReplay | None = None
         self.remark = ""
+        self.heatmaps: FakeHeatmaps | None = None
 
     @asynccontextmanager
     async def open(self, wish: ReplayWish) -> AsyncIterator[OpenedReplay]:
@@ -62,7 +64,7 @@ class Shelf:
         self.opened.append(wish)
         self.replay = FakeReplay(wish.info.symbol)
         try:
-            yield OpenedReplay(self.replay, NoTrades(), self.remark)
+            yield OpenedReplay(self.replay, NoTrades(), self.remark, self.heatmaps)
         finally:
             self.closed.append(wish.info.symbol)
 
@@ -279,6 +281,17 @@ async def test_pages_of_trades_are_those_of_what_is_on_screen(desk: LiveDesk, sh
     assert pages == [TradePage([], [])]
     desk.leave_replay()
     assert desk.trade_pages is live
+
+
+async def test_heatmaps_are_those_of_the_file_on_screen(desk: LiveDesk, shelf: Shelf) -> None:
+    live = desk.heatmaps
+    await _play(desk)
+    assert desk.heatmaps is live
+    shelf.heatmaps = FakeHeatmaps()
+    desk.start_replay()
+    await eventually(lambda: desk.heatmaps is shelf.heatmaps)
+    desk.leave_replay()
+    assert desk.heatmaps is live
 
 
 @pytest.mark.parametrize("opening_told_s", [0.0])

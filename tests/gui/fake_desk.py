@@ -22,6 +22,7 @@ from orderbook_desktop.core.desk import (
     TradePages,
 )
 from orderbook_desktop.core.events import answered, decode_diff, decode_snapshot
+from orderbook_desktop.core.heatmap.pages import HeatmapPages
 from orderbook_desktop.core.library_jobs import RecordingLibrary
 from orderbook_desktop.core.recorded_gaps import RecordedGaps
 from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
@@ -214,6 +215,7 @@ class FakeDesk:
         self.here_too: tuple[str, ...] = ()
         self.connections = Connections()
         self.trade_pages: TradePages | None = None
+        self.heatmaps: HeatmapPages | None = None
         self.library: RecordingLibrary | None = None
         self.replay: Replay | None = None
         self._live = self.source

@@ -10,6 +10,7 @@ from PySide6.QtGui import QAccessible, QAccessibleAnnouncementEvent, QFont, QKey
 from PySide6.QtWidgets import QWidget
 
 from orderbook_desktop.core.desk import TradePages
+from orderbook_desktop.core.heatmap.pages import HeatmapPages
 from orderbook_desktop.gui.actions import Action, Command, FocusKeys, Switch
 from orderbook_desktop.gui.panes.book_frame import BookFrame, Message
 from orderbook_desktop.gui.preferences import Preferences
@@ -31,11 +32,16 @@ class Pane(QWidget):
     Signals:
         price_pointed(object): the person points at this price here, an int in price units of the
             book's scale, or at none (None). The window tells the other panes, which mark it.
+        time_pointed(object): the same for a time, in ms since the epoch by the exchange's clock.
+        moment_wanted(object): the person wants to see the recording at this time, ns since the
+            epoch.
     """
 
     stretch = 1
     shown_by: Action | None = None
     price_pointed = Signal(object)  # A price may exceed the 32 bits of Qt's int.
+    time_pointed = Signal(object)
+    moment_wanted = Signal(object)
 
     def __init__(self, theme: Theme, name: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -68,6 +74,15 @@ class Pane(QWidget):
 
     def mark_price(self, price: int | None) -> None:
         """Mark the price that is pointed at in another pane, or (None) none any more."""
+
+    def mark_time(self, time_ms: int | None) -> None:
+        """Mark the time that is pointed at in another pane, or (None) none any more."""
+
+    def set_heatmaps(self, heatmaps: HeatmapPages | None) -> None:
+        """Read recorded heatmaps from `heatmaps`, if there are any; others ignore it.
+
+        What was read from others is forgotten.
+        """
 
     def set_pages(self, pages: TradePages | None) -> None:
         """Read recorded trades from `pages`, if there are any. A pane without trades ignores it.

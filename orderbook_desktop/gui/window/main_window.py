@@ -20,6 +20,7 @@ from PySide6.QtWidgets import (
 
 from orderbook_desktop.core.desk import BrowserSwitch, Desk, NoticeAction
 from orderbook_desktop.core.disk import RecordingStorage
+from orderbook_desktop.core.heatmap.pages import HeatmapPages
 from orderbook_desktop.core.recording_status import RecordingStatus
 from orderbook_desktop.core.replay import Replay
 from orderbook_desktop.core.status import Badge
@@ -86,6 +87,7 @@ class MainWindow(QMainWindow):
         self._finishing = False
         self._shows_demo = desk.demo
         self._shown_replay: Replay | None = None
+        self._shown_heatmaps: HeatmapPages | None = None
         self._storage = storage
         self.welcome: WelcomePanel | None = None
         self.themes = ThemeKeeper(
@@ -220,6 +222,7 @@ class MainWindow(QMainWindow):
         self.top_bar.commanded.connect(bridge.look)
         self.top_bar.left.connect(self.pane_row.focus_first)
         self.pane_row.set_pages(self._desk.trade_pages)
+        self.pane_row.moment_wanted.connect(self._go_to)
         self.pane_row.pane_shown.connect(
             lambda action, is_shown: self.menus.show_pane(action, is_shown=is_shown)
         )
@@ -318,6 +321,18 @@ class MainWindow(QMainWindow):
         if desk.replay is not self._shown_replay:
             self._shown_replay = desk.replay
             self.pane_row.set_pages(desk.trade_pages)
+        if desk.heatmaps is not self._shown_heatmaps:
+            self._shown_heatmaps = desk.heatmaps
+            self.pane_row.set_heatmaps(desk.heatmaps)
+
+    def _go_to(self, at_ns: int) -> None:
+        """Show the recording at a time: in the replay, or in one that begins there."""
+        replay = self._desk.replay
+        if replay is not None:
+            replay.seek(at_ns)
+        else:
+            self._desk.start_replay(at=at_ns)
+        self.bridge.look()
 
     def _place_transport(self, bar: QWidget) -> None:
         self._column.insertWidget(self._column.indexOf(self.status_line), bar)

@@ -11,6 +11,7 @@ from PySide6.QtCore import QByteArray, Qt, Signal
 from PySide6.QtWidgets import QSplitter, QWidget
 
 from orderbook_desktop.core.desk import TradePages
+from orderbook_desktop.core.heatmap.pages import HeatmapPages
 from orderbook_desktop.gui.actions import Action, Switch
 from orderbook_desktop.gui.panes.book_frame import BookFrame
 from orderbook_desktop.gui.panes.pane import Pane
@@ -26,13 +27,16 @@ class PaneRow(QSplitter):
     """The panes from left to right, each with its strip; the first pane gets the focus.
 
     A pane that can be hidden is shown where the person wants that. Without such a choice it is
-    shown where all panes have room. Each pane marks the price that is pointed at in another.
+    shown where all panes have room. Each pane marks the price and the
+    time that are pointed at in another.
 
     Signals:
         pane_shown(Action, bool): the pane that this action shows is shown now, or not.
+        moment_wanted(object): the person wants to see the recording at this time (see `Pane`).
     """
 
     pane_shown = Signal(Action, bool)
+    moment_wanted = Signal(object)
 
     def __init__(
         self, striped: Sequence[StripedPane], preferences: Preferences, parent: QWidget
@@ -48,9 +52,11 @@ class PaneRow(QSplitter):
             self.addWidget(one)
             self.setStretchFactor(place, one.pane.stretch)
         for pane in self.panes:
+            pane.moment_wanted.connect(self.moment_wanted)
             for other in self.panes:
                 if other is not pane:
                     pane.price_pointed.connect(other.mark_price)
+                    pane.time_pointed.connect(other.mark_time)
         self._take_usual_widths()
 
     def switches(self) -> Iterator[Switch]:
@@ -119,6 +125,11 @@ class PaneRow(QSplitter):
         """Read recorded trades from `pages`."""
         for pane in self.panes:
             pane.set_pages(pages)
+
+    def set_heatmaps(self, heatmaps: HeatmapPages | None) -> None:
+        """Read recorded heatmaps from `heatmaps`."""
+        for pane in self.panes:
+            pane.set_heatmaps(heatmaps)
 
     def begin_anew(self) -> None:
         """Treat the next frame as that of another market."""

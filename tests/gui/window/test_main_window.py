@@ -22,6 +22,7 @@ from orderbook_desktop.gui.window.main_window import MainWindow
 from orderbook_desktop.gui.window.menus import REPLAY
 from tests.gui.conftest import OpenWindow
 from tests.gui.fake_desk import BTC, NOW_NS, FakeDesk, FakeSource, MovingMarket
+from tests.gui.fake_heatmaps import FakeHeatmaps
 from tests.gui.fake_replay import FakeReplay
 from tests.gui.pane_of import chart_of, ladder_of
 from tests.gui.pixels import colours_of
@@ -273,6 +274,28 @@ def test_one_key_goes_back_into_the_recording_and_returns(
     QTest.keyClick(window, Qt.Key.Key_P, CONTROL | Qt.KeyboardModifier.ShiftModifier)
     assert desk.commands[1:] == [("leave_replay", None)]
     assert not shown.isChecked()
+
+
+def test_a_moment_that_a_pane_wants_is_replayed(window: MainWindow, desk: FakeDesk) -> None:
+    window.panes[0].moment_wanted.emit(7_000_000_000_000)
+    assert desk.commands[-1] == ("start_replay", (None, 7_000_000_000_000, None))
+    replay = FakeReplay()
+    desk.play(replay, FakeSource("BTCUSDT"))
+    window.bridge.look()
+    window.panes[0].moment_wanted.emit(8_000_000_000_000)
+    assert replay.commands[-1] == ("seek", 8_000_000_000_000)
+
+
+def test_panes_read_the_heatmaps_of_what_is_on_screen(
+    window: MainWindow, desk: FakeDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[object] = []
+    monkeypatch.setattr(window.panes[0], "set_heatmaps", given.append)
+    desk.heatmaps = FakeHeatmaps()
+    for _ in range(2):
+        desk.revision += 1
+        window.bridge.look()
+    assert given == [desk.heatmaps]
 
 
 def test_the_demo_begins_anew(window: MainWindow, desk: FakeDesk) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from contextlib import aclosing
 from decimal import Decimal
 from functools import partial
@@ -13,8 +14,15 @@ from orderbook_desktop.core.heatmap.bins import TimeBins
 from orderbook_desktop.core.heatmap.builder import HeatmapBuilder, PriceSteps
 from orderbook_desktop.core.heatmap.cells import Heatmap
 from orderbook_desktop.core.heatmap.choices import Statistic
+from orderbook_desktop.core.heatmap.grid import PriceGrid
+from orderbook_desktop.core.heatmap.pages import HeatmapPart, HeatmapWish
 from orderbook_desktop.storage.exports.exporting import ExportJob, export
-from orderbook_desktop.storage.reading.heatmaps import level_spans, read_bins
+from orderbook_desktop.storage.reading.heatmaps import (
+    level_spans,
+    price_grid,
+    read_bins,
+    read_newest_first,
+)
 from orderbook_desktop.storage.reading.recorded_trades import RecordedTrades
 from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.store.database import Database
@@ -115,3 +123,101 @@ async def test_a_deeper_answer_moves_the_known_range(database: Database, tmp_pat
     await exported(recording, path, first, last)
     expected = heatmap_of_csv(path, [(first, last)], (first, last), Decimal("0.01"), 700)
     assert decimal_cells(found) == expected["max"]
+
+
+async def parts_of(recording: Recording, wish: HeatmapWish) -> list[HeatmapPart]:
+    async with aclosing(read_newest_first(recording, wish)) as parts:
+        return [part async for part in parts]
+
+
+async def wish_for(
+    recording: Recording, bin_ms: int, statistic: Statistic = Statistic.MAX
+) -> HeatmapWish:
+    timeline = await recording.timeline()
+    first, last = timeline.from_ms // bin_ms, timeline.to_ms // bin_ms + 1
+    bins = TimeBins(first * bin_ms, last * bin_ms, bin_ms)
+    prices = Decimal((await recording.book_at(timeline.covers[0].from_ms)).asks.prices[0].item())
+    mid = prices.scaleb(-8)
+    steps = PriceSteps.of("0.05", mid * Decimal("0.99"), mid * Decimal("1.01"))
+    return HeatmapWish(MARKET, bins, steps, statistic)
+
+
+def assert_equal(found: Heatmap, expected: Heatmap) -> None:
+    unit = 10 ** (found.scale.quantity - expected.scale.quantity)
+    assert (found.values == expected.values * unit).all()
+    assert (found.prices == expected.prices).all()
+    assert (found.unknown == expected.unknown).all()
+    assert (found.named == expected.named).all()
+    for name in expected.columns.__struct_fields__:
+        assert (getattr(found.columns, name) == getattr(expected.columns, name)).all(), name
+
+
+async def test_the_newest_cells_come_first_and_all_of_them_in_the_end(database: Database) -> None:
+    await record_all_kinds(database)
+    recording = Recording(database, MARKET)
+    for bin_ms, statistic in zip((500, 4_000, 600_000), Statistic, strict=True):
+        wish = await wish_for(recording, bin_ms, statistic)
+        parts = await parts_of(recording, wish)
+        builder = HeatmapBuilder(wish.bins, wish.steps, [statistic])
+        await read_bins(recording, wish.bins, builder)
+        whole = builder.heatmap(MARKET, statistic)
+        assert [part.is_complete for part in parts] == [False] * (len(parts) - 1) + [True]
+        last = parts[-1].heatmap
+        assert last is not None
+        assert_equal(last, whole)
+        for part in parts[:-1]:
+            assert_known_outside(part, whole)
+
+
+def assert_known_outside(part: HeatmapPart, whole: Heatmap) -> None:
+    """Check the columns of which nothing is pending."""
+    assert part.heatmap is not None
+    assert part.pending
+    assert list(part.pending) == sorted(part.pending)
+    after = part.heatmap.times_ms >= _column_after(part.pending, whole)
+    assert (part.heatmap.values[after] == whole.values[after]).all()
+    assert (part.heatmap.covered_ms[after] == whole.covered_ms[after]).all()
+
+
+def _column_after(pending: Sequence[tuple[int, int]], whole: Heatmap) -> int:
+    return -(-pending[-1][1] // whole.bin_ms) * whole.bin_ms
+
+
+async def test_runs_that_meet_in_a_millisecond_are_told_apart(database: Database) -> None:
+    shelf, recording = Shelf(database), Recording(database, MARKET)
+    tape = Tape()
+    for number, step_ms in ((30, 100), (5, 0), (30, 0), (30, 100)):
+        tape.step_ms = step_ms
+        # These are missing.
+        tape.diffs(3)
+        await shelf.put(tape, number)
+    timeline = await recording.timeline()
+    assert [gap.from_ms == gap.to_ms for gap in timeline.gaps] == [True, True, False]
+    for bin_ms, statistic in zip((100, 700, 60_000), Statistic, strict=True):
+        wish = await wish_for(recording, bin_ms, statistic)
+        builder = HeatmapBuilder(wish.bins, wish.steps, [statistic])
+        await read_bins(recording, wish.bins, builder)
+        found = (await parts_of(recording, wish))[-1].heatmap
+        assert found is not None
+        assert_equal(found, builder.heatmap(MARKET, statistic))
+
+
+async def test_where_nothing_is_recorded_all_is_a_gap(database: Database) -> None:
+    await Shelf(database).put(Tape(), 5)
+    recording = Recording(database, MARKET)
+    wish = HeatmapWish(
+        MARKET, TimeBins(4_000, 40_000, 4_000), PriceSteps.of("1", 1, 9), Statistic.MAX
+    )
+    (part,) = await parts_of(recording, wish)
+    assert part.is_complete
+    assert part.heatmap is not None
+    assert part.heatmap.gap.all()
+
+
+async def test_the_grid_is_that_of_the_first_book(database: Database) -> None:
+    recording = Recording(database, MARKET)
+    assert await price_grid(recording, await recording.timeline()) is None
+    await Shelf(database).put(Tape(), 5)
+    grid = await price_grid(recording, await recording.timeline())
+    assert isinstance(grid, PriceGrid)
+    assert grid.base >= grid.tick

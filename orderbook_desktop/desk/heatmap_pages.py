@@ -1,0 +1,84 @@
+"""Reads heatmaps of recordings in the background, for views that can't wait."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.heatmap.pages import (
+    HeatmapPart,
+    HeatmapRequest,
+    HeatmapWish,
+    RecordedMarket,
+)
+from orderbook_desktop.storage.failures import driver_failures_raised
+from orderbook_desktop.storage.store.recording_store import RecordingStore
+
+if TYPE_CHECKING:
+    from orderbook_desktop.replay.coverage import CoverageReader
+
+# Runs a job of a name in the background.
+RunTask = Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
+
+
+class RecordedHeatmaps:
+    """The heatmaps of a database or a packed file, read by jobs that `run` runs.
+
+    It is a `HeatmapPages`. `store` returns the recordings as soon as they can be read, and raises
+    the `KnownError` why they can't; it is called with each request.
+    """
+
+    def __init__(self, store: Callable[[], Awaitable[RecordingStore]], run: RunTask) -> None:
+        self._store = store
+        self._run = run
+        self._coverages: dict[str, tuple[RecordingStore, CoverageReader]] = {}
+
+    def recorded(self, market: str, answered: Callable[[RecordedMarket], None]) -> HeatmapRequest:
+        """Read what is recorded of a market (see `HeatmapPages`)."""
+
+        async def read() -> None:
+            try:
+                with driver_failures_raised():
+                    await self._read_recorded(market, answered)
+            except KnownError as error:
+                answered(RecordedMarket(market, problem=str(error)))
+
+        return self._run(read(), f"what is recorded of {market}")
+
+    def cells(self, wish: HeatmapWish, answered: Callable[[HeatmapPart], None]) -> HeatmapRequest:
+        """Read cells, the newest ones first (see `HeatmapPages`)."""
+
+        async def read() -> None:
+            # As below, the first picture of the window does without these.
+            from orderbook_desktop.storage.reading import heatmaps  # noqa: PLC0415
+            from orderbook_desktop.storage.reading.recording import Recording  # noqa: PLC0415
+
+            try:
+                with driver_failures_raised():
+                    recording = Recording(await self._store(), wish.market)
+                    async with aclosing(heatmaps.read_newest_first(recording, wish)) as parts:
+                        async for part in parts:
+                            answered(part)
+            except KnownError as error:
+                answered(HeatmapPart(problem=str(error)))
+
+        return self._run(read(), f"a heatmap of {wish.market}")
+
+    async def _read_recorded(self, market: str, answered: Callable[[RecordedMarket], None]) -> None:
+        from orderbook_desktop.replay.coverage import CoverageReader  # noqa: PLC0415
+        from orderbook_desktop.storage.reading.heatmaps import price_grid  # noqa: PLC0415
+        from orderbook_desktop.storage.reading.recording import Recording  # noqa: PLC0415
+
+        store = await self._store()
+        known = self._coverages.get(market)
+        if known is None or known[0] is not store:
+            known = self._coverages[market] = store, CoverageReader(store, market)
+        coverage = await known[1].read_covers()
+        grid = await price_grid(Recording(store, market), coverage.timeline)
+        answered(RecordedMarket(market, coverage, grid))
+        whole = await known[1].read()
+        if whole != coverage:
+            answered(RecordedMarket(market, whole, grid))

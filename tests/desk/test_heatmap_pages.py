@@ -1,0 +1,116 @@
+"""Heatmaps of recordings are read in the background, for views that can't wait."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from orderbook_desktop.core.heatmap.bins import TimeBins
+from orderbook_desktop.core.heatmap.builder import HeatmapBuilder, PriceSteps
+from orderbook_desktop.core.heatmap.choices import Statistic
+from orderbook_desktop.core.heatmap.pages import HeatmapPart, HeatmapWish, RecordedMarket
+from orderbook_desktop.desk.heatmap_pages import RecordedHeatmaps
+from orderbook_desktop.desk.recorded_replays import NotRecordedThen
+from orderbook_desktop.storage.reading.heatmaps import read_bins
+from orderbook_desktop.storage.reading.recording import Recording
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.database_store import DatabaseStore
+from orderbook_desktop.storage.store.packed_store import open_packed
+from orderbook_desktop.storage.store.recording_store import RecordingStore
+from orderbook_desktop.system.tasks import Jobs
+from tests.replay.recorded import Recorded, record
+from tests.storage.packed_fixtures import packed
+from tests.storage.processes import eventually
+
+_MARKET = "BTCUSDT"
+
+
+@pytest.fixture
+async def jobs() -> AsyncIterator[Jobs]:
+    running = Jobs()
+    yield running
+    await running.close()
+
+
+def _pages(store: RecordingStore, jobs: Jobs) -> RecordedHeatmaps:
+    async def stored() -> RecordingStore:
+        return store
+
+    return RecordedHeatmaps(stored, jobs.start)
+
+
+def _wish(recorded: Recorded) -> HeatmapWish:
+    first, last = recorded.runs[0].events[0], recorded.runs[-1].events[-1]
+    bins = TimeBins(first.event_ms // 1_000 * 1_000, last.event_ms // 1_000 * 1_000 + 1_000, 1_000)
+    return HeatmapWish(_MARKET, bins, PriceSteps.of("1", 1, 2_000), Statistic.MAX)
+
+
+async def _answer(pages: RecordedHeatmaps, wish: HeatmapWish) -> HeatmapPart:
+    parts: list[HeatmapPart] = []
+    pages.cells(wish, parts.append)
+    await eventually(lambda: parts and parts[-1].is_complete)
+    return parts[-1]
+
+
+async def _recorded(pages: RecordedHeatmaps) -> RecordedMarket:
+    found: list[RecordedMarket] = []
+    pages.recorded(_MARKET, found.append)
+    await eventually(lambda: bool(found))
+    return found[0]
+
+
+async def test_the_cells_of_database_and_file_are_those_of_the_recording(
+    database: Database, tmp_path: Path, jobs: Jobs
+) -> None:
+    wish = _wish(await record(database, [40, 30]))
+    builder = HeatmapBuilder(wish.bins, wish.steps, [wish.statistic])
+    await read_bins(Recording(database, _MARKET), wish.bins, builder)
+    expected = builder.heatmap(_MARKET, wish.statistic)
+    path = tmp_path / "day.obd"
+    await packed(database, path)
+    async with open_packed(path) as file:
+        for store in (DatabaseStore(database), file):
+            found = (await _answer(_pages(store, jobs), wish)).heatmap
+            assert found is not None
+            assert (found.values == expected.values).all()
+            assert (found.covered_ms == expected.covered_ms).all()
+            assert found.covered_ms.any()
+
+
+async def test_what_is_recorded_grows(database: Database, jobs: Jobs) -> None:
+    pages = _pages(DatabaseStore(database), jobs)
+    assert (await _recorded(pages)).grid is None
+    await record(database, [40])
+    found = await _recorded(pages)
+    assert found.grid is not None
+    assert len(found.coverage.timeline.covers) == 1
+
+
+async def test_what_was_cancelled_is_not_answered(database: Database, jobs: Jobs) -> None:
+    wish = _wish(await record(database, [40]))
+    pages = _pages(DatabaseStore(database), jobs)
+    answers: list[object] = []
+    for request in (pages.cells(wish, answers.append), pages.recorded(_MARKET, answers.append)):
+        await asyncio.sleep(0)
+        request.cancel()
+    # The next answer comes all the same, and later.
+    await _answer(pages, wish)
+    assert answers == []
+
+
+async def test_why_it_can_not_be_read_is_a_sentence(database: Database, jobs: Jobs) -> None:
+    wish = replace(_wish(await record(database, [40])), steps=PriceSteps.of("0.01", 1, 10**7))
+    pages = _pages(DatabaseStore(database), jobs)
+    assert "ask for a shorter time" in (await _answer(pages, wish)).problem
+
+
+async def test_a_store_that_is_not_there_is_a_sentence(jobs: Jobs) -> None:
+    async def away() -> RecordingStore:
+        raise NotRecordedThen("BTC/USDT", "noon", "its recording begins at one")
+
+    found = await _recorded(RecordedHeatmaps(away, jobs.start))
+    assert found.problem.startswith("Nothing of BTC/USDT")

@@ -1,0 +1,73 @@
+"""Heatmaps of spans in memory, for panes and pages that are tested without a database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from orderbook_desktop.core.heatmap.builder import HeatmapBuilder
+from orderbook_desktop.core.heatmap.grid import PriceGrid
+from orderbook_desktop.core.heatmap.pages import HeatmapPart, HeatmapWish, RecordedMarket
+from orderbook_desktop.core.heatmap.spans import LevelSpan
+from orderbook_desktop.core.replay import Coverage
+
+
+class FakeRequest:
+    """A request that was made; `answer` answers it, unless it was cancelled."""
+
+    def __init__(self, answer: Callable[[], None]) -> None:
+        self._answer = answer
+        self.is_cancelled = False
+
+    def cancel(self) -> None:
+        self.is_cancelled = True
+
+    def answer(self) -> None:
+        if not self.is_cancelled:
+            self._answer()
+
+
+class FakeHeatmaps:
+    """A `core.heatmap.pages.HeatmapPages` of `spans`, each with whether it opens a run.
+
+    It answers at once, or when `answer` is called if it `waits`. `wishes` are those for cells.
+    """
+
+    def __init__(
+        self,
+        spans: Sequence[tuple[LevelSpan, bool]] = (),
+        coverage: Coverage | None = None,
+        grid: PriceGrid | None = None,
+    ) -> None:
+        self.spans = list(spans)
+        self.coverage = Coverage() if coverage is None else coverage
+        self.grid = grid
+        self.waits = False
+        self.wishes: list[HeatmapWish] = []
+        self.requests: list[FakeRequest] = []
+
+    def recorded(self, market: str, answered: Callable[[RecordedMarket], None]) -> FakeRequest:
+        return self._asked(lambda: answered(RecordedMarket(market, self.coverage, self.grid)))
+
+    def cells(self, wish: HeatmapWish, answered: Callable[[HeatmapPart], None]) -> FakeRequest:
+        self.wishes.append(wish)
+        return self._asked(lambda: answered(self.part_of(wish)))
+
+    def part_of(self, wish: HeatmapWish) -> HeatmapPart:
+        """Return the whole answer to a wish."""
+        builder = HeatmapBuilder(wish.bins, wish.steps, [wish.statistic], wish.side)
+        for span, opens in self.spans:
+            builder.take(span, opens=opens)
+        return HeatmapPart(builder.heatmap(wish.market, wish.statistic))
+
+    def answer(self) -> None:
+        """Answer all that was asked for."""
+        waiting, self.requests = self.requests, []
+        for request in waiting:
+            request.answer()
+
+    def _asked(self, answer: Callable[[], None]) -> FakeRequest:
+        request = FakeRequest(answer)
+        self.requests.append(request)
+        if not self.waits:
+            self.answer()
+        return request
