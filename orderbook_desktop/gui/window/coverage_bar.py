@@ -24,8 +24,8 @@ from orderbook_desktop.core.event_times import NS_A_MS
 from orderbook_desktop.core.replay import Bookmark, Coverage, ReplayStatus
 from orderbook_desktop.core.time_text import clock_text, date_text, moment_text
 from orderbook_desktop.gui.actions import Action, FocusKeys
+from orderbook_desktop.gui.panes.coverage_painter import MARGIN, CoveragePainter, Still
 from orderbook_desktop.gui.theme import Theme
-from orderbook_desktop.gui.window.coverage_painter import MARGIN, CoveragePainter, Still
 
 _ZOOM: Final = Action("Time bar: zoom", "in the bar of a replay: zoom", ("+", "=", "-"), ("wheel",))
 _WHOLE: Final = Action("Time bar: whole", "in the bar of a replay: the whole recording", ("0",))

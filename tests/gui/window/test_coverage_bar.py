@@ -15,9 +15,9 @@ from orderbook_desktop.core.replay import Bookmark, Coverage, Quiet, ReplayStatu
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.timeline import Cover, Gap, Timeline
 from orderbook_desktop.core.trade_coverage import TradeGap
+from orderbook_desktop.gui.panes.coverage_painter import MARGIN, CoveragePainter
 from orderbook_desktop.gui.theme import DARK, LIGHT, Theme, blend, contrast
 from orderbook_desktop.gui.window.coverage_bar import CoverageBar
-from orderbook_desktop.gui.window.coverage_painter import MARGIN, CoveragePainter
 from tests.gui.pixels import colours_of
 
 _T0_MS = 1_723_100_000_000
