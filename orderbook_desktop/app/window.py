@@ -40,6 +40,7 @@ from orderbook_desktop.desk.library import library_of_desk
 from orderbook_desktop.desk.program import Program
 from orderbook_desktop.desk.recorded_replays import RecordedReplays
 from orderbook_desktop.gui.panes.depth_chart.widget import DepthChart
+from orderbook_desktop.gui.panes.heatmap.widget import HeatmapPane
 from orderbook_desktop.gui.panes.ladder.widget import DepthLadder
 from orderbook_desktop.gui.panes.pane import PaneMaker
 from orderbook_desktop.gui.panes.time_and_sales.widget import TimeAndSales
@@ -53,7 +54,12 @@ _log = logging.getLogger(__name__)
 
 _TELL_EVERY_S: Final = 0.1
 # The views of the book, from left to right.
-PANES: Final[tuple[PaneMaker, ...]] = (DepthLadder, DepthChart, TimeAndSales)
+PANES: Final[tuple[PaneMaker, ...]] = (
+    DepthLadder,
+    DepthChart,
+    HeatmapPane,
+    TimeAndSales,
+)
 
 
 class ScreenLost(KnownError):

@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QWidget
 
 from orderbook_desktop.core.desk import TradePages
 from orderbook_desktop.core.heatmap.pages import HeatmapPages
+from orderbook_desktop.core.replay_status import ReplayStatus
 from orderbook_desktop.gui.actions import Action, Command, FocusKeys, Switch
 from orderbook_desktop.gui.panes.book_frame import BookFrame, Message
 from orderbook_desktop.gui.preferences import Preferences
@@ -27,7 +28,7 @@ class Pane(QWidget):
     A subclass overrides `set_frame`, and the other methods that it needs. It may set `stretch`,
     its share of the width beyond the panes' usual widths, and `focus_keys`, the keys that it
     handles while it has the focus. A pane with `shown_by`, an action, can be hidden by it; without
-    a choice of the person, the window shows it where it is wide enough for all panes.
+    a choice of the person, the window shows it where it is wide enough for it, too.
 
     Signals:
         price_pointed(object): the person points at this price here, an int in price units of the
@@ -89,6 +90,9 @@ class Pane(QWidget):
 
         What was read from others is forgotten.
         """
+
+    def set_replay(self, status: ReplayStatus | None) -> None:
+        """Follow the clock of a replay; None: the window is live."""
 
     def begin_anew(self) -> None:
         """Treat the next frame as that of another market."""

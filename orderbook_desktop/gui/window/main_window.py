@@ -208,6 +208,7 @@ class MainWindow(QMainWindow):
         self.installEventFilter(self.replay)
         bridge.replay_changed.connect(self.replay_view.show_status)
         bridge.replay_changed.connect(self.menus.show_replay)
+        bridge.replay_changed.connect(self.pane_row.set_replay)
         self.replay.commanded.connect(self._follow_command)
         self.replay_view.turned.connect(self.top_bar.record_button.show_live)
         self.replay_view.told.connect(self._show_moment)

@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QSplitter, QWidget
 
 from orderbook_desktop.core.desk import TradePages
 from orderbook_desktop.core.heatmap.pages import HeatmapPages
+from orderbook_desktop.core.replay_status import ReplayStatus
 from orderbook_desktop.gui.actions import Action, Switch
 from orderbook_desktop.gui.panes.book_frame import BookFrame
 from orderbook_desktop.gui.panes.pane import Pane
@@ -27,8 +28,8 @@ class PaneRow(QSplitter):
     """The panes from left to right, each with its strip; the first pane gets the focus.
 
     A pane that can be hidden is shown where the person wants that. Without such a choice it is
-    shown where all panes have room. Each pane marks the price and the
-    time that are pointed at in another.
+    shown where it has room beside those to its left. Each pane marks the price and the time that
+    are pointed at in another.
 
     Signals:
         pane_shown(Action, bool): the pane that this action shows is shown now, or not.
@@ -66,13 +67,14 @@ class PaneRow(QSplitter):
                 yield self._switch_of(pane, pane.shown_by)
 
     def fit(self, room: int) -> None:
-        """Show the panes that the person wants, and the others if `room` (px) is enough for all."""
+        """Show the panes that the person wants, and of the others those that fit in `room` (px).
+
+        Where not all of them fit, a pane further to the left comes first.
+        """
         self._room = room
-        usual = sum(pane.sizeHint().width() for pane in self.panes) * text_scale(self)
-        has_room = room >= usual * _CROWDED
+        shown = self._shown_in(room)
         for pane, striped in zip(self.panes, self._striped, strict=True):
-            wanted = self._preferences.shows_pane(pane.accessibleName())
-            is_shown = pane.shown_by is None or (has_room if wanted is None else wanted)
+            is_shown = pane in shown
             if pane.isHidden() is is_shown:
                 pane.setVisible(is_shown)
                 striped.setVisible(is_shown)
@@ -80,6 +82,18 @@ class PaneRow(QSplitter):
                     self.focus_first()
             if pane.shown_by is not None:
                 self.pane_shown.emit(pane.shown_by, is_shown)
+
+    def _shown_in(self, room: int) -> list[Pane]:
+        chosen = {pane: self._preferences.shows_pane(pane.accessibleName()) for pane in self.panes}
+        shown = [pane for pane in self.panes if pane.shown_by is None or chosen[pane]]
+        free = room / text_scale(self) / _CROWDED
+        free -= sum(pane.sizeHint().width() for pane in shown)
+        for pane in self.panes:
+            width = pane.sizeHint().width()
+            if pane not in shown and chosen[pane] is None and width <= free:
+                shown.append(pane)
+                free -= width
+        return shown
 
     def focus_first(self) -> None:
         """Give the focus to the first pane."""
@@ -130,6 +144,11 @@ class PaneRow(QSplitter):
         """Read recorded heatmaps from `heatmaps`."""
         for pane in self.panes:
             pane.set_heatmaps(heatmaps)
+
+    def set_replay(self, status: ReplayStatus | None) -> None:
+        """Follow the clock of a replay; None: the window is live."""
+        for pane in self.panes:
+            pane.set_replay(status)
 
     def begin_anew(self) -> None:
         """Treat the next frame as that of another market."""

@@ -19,7 +19,7 @@ from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.theme import LIGHT, Appearance, Theme
 from orderbook_desktop.gui.window.main_window import MainWindow
 from tests.gui.fake_desk import BTC, FakeDesk, FakeSource, MovingMarket
-from tests.gui.pane_of import trades_of
+from tests.gui.pane_of import heatmap_of, trades_of
 
 
 class Counter(Pane):
@@ -111,11 +111,16 @@ def test_a_pane_that_can_be_hidden_is_shown_where_it_has_room(
     switch = _action(window, "&Time and sales")
     assert trades.isVisible()
     trades.setFocus()
-    for width, is_shown in ((1_600, True), (900, False), (1_280, True), (1_000, False)):
+    heatmap = heatmap_of(window)
+    for width, is_shown, shows_heatmap in (
+        *((1_600, True, True), (900, False, False)),
+        *((1_440, False, True), (1_000, False, False)),
+    ):
         window.resize(width, 800)
         QApplication.processEvents()
         assert window.width() == width
         assert (trades.isVisible(), switch.isChecked()) == (is_shown, is_shown)
+        assert heatmap.isVisible() is shows_heatmap
     assert window.panes[0].hasFocus()
     # What the person chose counts from then on, at any width.
     switch.trigger()

@@ -53,7 +53,7 @@ def test_each_pane_says_replay_in_a_colour_of_its_own(
     window: MainWindow, desk: FakeDesk, replay: FakeReplay
 ) -> None:
     strips = sorted(_strips(window), key=lambda strip: strip.mapTo(window, QPoint()).x())
-    assert len(strips) == len(window.panes) == 3
+    assert len(strips) == len(window.panes) == 4
     for strip, pane in zip(strips, window.panes, strict=True):
         assert strip.isVisible()
         assert strip.text() == "REPLAY"

@@ -1,0 +1,357 @@
+"""What the heatmap shows: its view, what is read for it, and how it is painted."""
+
+from __future__ import annotations
+
+from datetime import tzinfo
+from typing import TYPE_CHECKING, Final
+
+from PySide6.QtCore import QRect, QSize, QTimer
+from PySide6.QtGui import QFont, QHideEvent, QPainter, QPaintEvent, QResizeEvent, QShowEvent
+from PySide6.QtWidgets import QWidget
+
+from orderbook_desktop.core.heatmap.grid import PriceGrid
+from orderbook_desktop.core.heatmap.navigator import Navigator
+from orderbook_desktop.core.heatmap.pages import HeatmapPages, HeatmapPart, RecordedMarket
+from orderbook_desktop.core.heatmap.view import View
+from orderbook_desktop.core.replay_status import ReplayStatus
+from orderbook_desktop.core.time_text import duration_text, moment_text
+from orderbook_desktop.core.timeline import Gap
+from orderbook_desktop.core.wording import counted
+from orderbook_desktop.gui.panes.book_frame import BookFrame, Message, message_of
+from orderbook_desktop.gui.panes.heatmap.layers import Layer
+from orderbook_desktop.gui.panes.heatmap.painter import HeatmapPainter, Places
+from orderbook_desktop.gui.panes.heatmap.reading import CellReader, Choice
+from orderbook_desktop.gui.panes.pane import Pane, paint_message
+from orderbook_desktop.gui.preferences import Preferences
+from orderbook_desktop.gui.theme import Theme
+
+if TYPE_CHECKING:
+    from orderbook_desktop.gui.panes.heatmap.scene import Scene
+
+# The pages are asked so long after a pan or zoom.
+_SETTLE_MS: Final = 60
+_LOOK_AGAIN_MS: Final = 5_000
+
+
+class HeatmapCanvas(Pane):
+    """Price by time: what is recorded, and what comes live, in one picture.
+
+    At its right end is the newest moment, or the clock of a replay. `layers` are drawn over the
+    cells, in their order.
+    """
+
+    stretch = 8
+
+    def __init__(
+        self, theme: Theme, preferences: Preferences, parent: QWidget | None = None
+    ) -> None:
+        super().__init__(theme, "Heatmap", parent)
+        self._preferences = preferences
+        self.navigator = Navigator()
+        self.reader = CellReader(self._take_part, self._take_recorded)
+        self.layers: list[Layer] = []
+        self.choice = Choice()
+        self._scene: Scene | None = None
+        self._frame: BookFrame | None = None
+        self._replay: ReplayStatus | None = None
+        self._zone: tzinfo | None = None
+        self._problem = ""
+        self._settle = QTimer(self, interval=_SETTLE_MS, singleShot=True)
+        self._settle.timeout.connect(self.ask)
+        self._again = QTimer(self, interval=_LOOK_AGAIN_MS)
+        self._again.timeout.connect(self._look_again)
+        self.setMinimumSize(260, 160)
+        self._take_fonts()
+
+    def sizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
+        """Return the least comfortable size; it takes the room that the others leave."""
+        return QSize(425, 700)
+
+    @property
+    def scene(self) -> Scene:
+        """The cells on screen. Made when it is needed, which the first picture does without."""
+        if self._scene is None:
+            from orderbook_desktop.gui.panes.heatmap.scene import Scene  # noqa: PLC0415
+
+            self._scene = Scene(self._theme)
+        return self._scene
+
+    @property
+    def view(self) -> View | None:
+        """What is shown; None: no market is known yet."""
+        return self.navigator.view
+
+    @property
+    def places(self) -> Places:
+        """Where the parts are."""
+        right = self._painter.price_axis_width(self.view, self.navigator.tick)
+        below = self._painter.time_axis_height
+        width, height = max(1, self.width() - right), max(1, self.height() - below)
+        return Places(
+            QRect(0, 0, width, height),
+            QRect(0, height, width, below),
+            QRect(width, 0, right, height),
+        )
+
+    def set_frame(self, frame: BookFrame) -> None:
+        """Follow the book of `frame`; another market begins at its newest moment."""
+        before = self._frame
+        if before is None or frame.symbol.market != before.symbol.market:
+            self._begin(frame.symbol.market)
+        self._frame = frame
+        for layer in self.layers:
+            layer.follow(frame)
+        self._follow()
+
+    def set_replay(self, status: ReplayStatus | None) -> None:
+        """Follow the clock of a replay; None: the window is live."""
+        turned = (status is None) is not (self._replay is None)
+        self._replay = status
+        if turned and self.view is not None:
+            self.navigator.is_at_edge = True
+            if self._scene is not None:
+                self._scene.reset()
+            self.reader.set_pages(self.reader.pages)
+            if self._frame is not None:
+                self.reader.begin(self._frame.symbol.market)
+        self._follow()
+
+    def set_heatmaps(self, heatmaps: HeatmapPages | None) -> None:
+        """Read what is recorded from `heatmaps`, or (None) from nowhere."""
+        self.reader.set_pages(heatmaps)
+        if self._scene is not None:
+            self._scene.reset()
+        for layer in self.layers:
+            layer.set_pages(heatmaps)
+        if self._frame is not None:
+            self.reader.begin(self._frame.symbol.market)
+        self._changed()
+
+    def set_zone(self, zone: tzinfo | None) -> None:
+        """Write times in `zone`; None: local."""
+        self._zone = zone
+        for layer in self.layers:
+            layer.set_zone(zone)
+        self.update()
+
+    def set_theme(self, theme: Theme) -> None:
+        """Draw in `theme`; the cells stay on their dark ground."""
+        if self._scene is not None:
+            self._scene.set_theme(theme)
+        super().set_theme(theme)
+
+    def begin_anew(self) -> None:
+        """Treat the next frame as that of another market."""
+        self._frame = None
+        self.navigator.view = None
+        self.update()
+
+    def ask(self) -> None:
+        """Ask the pages, and the layers, for what is shown now."""
+        view, grid, plot = self.view, self.grid, self.places.plot
+        if view is None or grid is None or not self.isVisible():
+            return
+        ratio = self.devicePixelRatioF()
+        size = max(1, round(plot.width() * ratio)), max(1, round(plot.height() * ratio))
+        has_tail = self._scene is not None and self._scene.tail is not None
+        self.reader.ask(view, size, grid, self.choice, self.navigator.newest_ms, has_tail=has_tail)
+        for layer in self.layers:
+            layer.set_view(view, plot)
+        if self._scene is not None:
+            self._scene.take_usual_colours()
+            self.update()
+
+    @property
+    def grid(self) -> PriceGrid | None:
+        """The price steps of the market; None: it is not known yet."""
+        recorded, frame, view = self.reader.recorded, self._frame, self.view
+        if recorded is not None and recorded.grid is not None:
+            return recorded.grid
+        if frame is None or view is None:
+            return None
+        return PriceGrid.of(self.navigator.tick, (view.low + view.high) // 2, view.exponent)
+
+    def gap_at(self, at_ms: int) -> Gap | None:
+        """Return the recorded gap at a time."""
+        found = (gap for gap in self._gaps() if gap.from_ms <= at_ms < gap.to_ms)
+        return next(found, None)
+
+    def summary(self) -> str:
+        """Return what is shown, for assistive technology."""
+        view, frame = self.view, self._frame
+        message = self._message()
+        if view is None or frame is None or message is not None:
+            return "" if message is None else f"{message.title}. {message.detail}"
+        times = f"{moment_text(view.from_ms, self._zone)} to {moment_text(view.to_ms, self._zone)}"
+        prices = f"{frame.format.price(view.low)} to {frame.format.price(view.high)}"
+        shown = [gap for gap in self._gaps() if gap.to_ms > view.from_ms < view.to_ms]
+        shown = [gap for gap in shown if gap.from_ms < view.to_ms]
+        gaps = counted(len(shown), "gap") if shown else "no gaps"
+        missing = sum(min(gap.to_ms, view.to_ms) - max(gap.from_ms, view.from_ms) for gap in shown)
+        lost = f" of {duration_text(missing)} in all" if missing else ""
+        edge = ", at the newest moment" if self.navigator.is_at_edge else ""
+        return f"Times {times}{edge}. Prices {prices}. {gaps[:1].upper()}{gaps[1:]}{lost}"
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802, ARG002 (Qt's name)
+        """Draw everything."""
+        with QPainter(self) as painter:  # The painter ends also after an exception.
+            painter.fillRect(self.rect(), self._theme.panel)
+            view, message = self.view, self._message()
+            if view is None:
+                if message is not None:
+                    paint_message(painter, self.rect(), message, self.font(), self._theme)
+            else:
+                self._paint(painter, view)
+            self._paint_focus(painter)
+
+    def _paint(self, painter: QPainter, view: View) -> None:
+        places = self.places
+        self.scene.draw(painter, places.plot, view, self.devicePixelRatioF())
+        painter.save()
+        painter.setClipRect(places.plot)
+        self._painter.draw_gaps(painter, places, view, self._gaps(), self._known_to())
+        for layer in self.layers:
+            layer.paint(painter, places.plot, view, self._theme)
+        painter.restore()
+        self._painter.draw_axes(painter, places, view, self.navigator.tick, self._zone)
+        self._paint_last(painter, places, view)
+
+    def _paint_last(self, painter: QPainter, places: Places, view: View) -> None:
+        frame = self._frame
+        if frame is None or frame.last is None:
+            return
+        price = rescaled(frame.last.price, frame.last.exponent, view.exponent)
+        text = frame.format.price(
+            rescaled(frame.last.price, frame.last.exponent, frame.format.scale.price)
+        )
+        self._painter.draw_price_tag(painter, places, view, price, text, self._theme.focus)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 (Qt's name)
+        """Ask for what the new size needs."""
+        super().resizeEvent(event)
+        self._changed()
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 (Qt's name)
+        """Read what is recorded, and look again now and then while visible."""
+        super().showEvent(event)
+        self._again.start()
+        self._settle.start()
+
+    def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802 (Qt's name)
+        """Read nothing while hidden."""
+        super().hideEvent(event)
+        self._again.stop()
+        self._settle.stop()
+
+    def _changed(self) -> None:
+        """Show another view, and ask for it soon."""
+        if not self._settle.isActive():
+            self._settle.start()
+        self.update()
+
+    def _begin(self, market: str) -> None:
+        self.navigator.view = None
+        self._problem = ""
+        if self._scene is not None:
+            self._scene.reset()
+        for layer in self.layers:
+            layer.reset()
+        self.reader.begin(market)
+
+    def _follow(self) -> None:
+        """Follow the newest moment and the mid."""
+        frame, navigator = self._frame, self.navigator
+        if frame is None:
+            return
+        newest = self._newest_ms(frame)
+        mid = _mid_of(frame)
+        if navigator.view is None:
+            if mid is None or not newest:
+                self.update()
+                return
+            navigator.begin(newest, mid, max(1, frame.format.tick), frame.format.scale.price)
+            self._changed()
+        else:
+            exponent = frame.format.scale.price
+            scaled = None if mid is None else rescaled(mid, exponent, navigator.view.exponent)
+            if navigator.follow(newest, scaled):
+                self._changed()
+        self._take_known()
+        if not self._settle.isActive():
+            self._settle.start()
+        self.update()
+
+    def _newest_ms(self, frame: BookFrame) -> int:
+        """Return the newest moment that may be shown."""
+        status = self._replay
+        if status is not None:
+            return status.event_ms or status.at_ms
+        recorded = self.reader.recorded
+        last = 0 if recorded is None else recorded.coverage.timeline.to_ms
+        return max(frame.event_ms, last)
+
+    def _take_known(self) -> None:
+        """Tell the scene where there is something, and where gaps are."""
+        from orderbook_desktop.core.heatmap.plot import Known  # noqa: PLC0415
+
+        newest, recorded = self.navigator.newest_ms, self.reader.recorded
+        timeline = None if recorded is None else recorded.coverage.timeline
+        has_any = timeline is not None and bool(timeline.covers)
+        from_ms = timeline.from_ms if timeline is not None and has_any else newest
+        self.navigator.from_ms = from_ms
+        read_ms = timeline.to_ms if timeline is not None else newest
+        bare = None
+        if timeline is not None and recorded is not None and has_any and self._replay is None:
+            is_over = not recorded.coverage.is_growing and timeline.to_ms < newest
+            bare = (timeline.to_ms, newest) if is_over else None
+        gaps = tuple((gap.from_ms, gap.to_ms) for gap in self._gaps())
+        self.scene.set_known(Known(from_ms, newest, read_ms, gaps, bare, self._replay is not None))
+        for layer in self.layers:
+            layer.set_limit(newest)
+
+    def _known_to(self) -> int:
+        return self.navigator.newest_ms
+
+    def _gaps(self) -> tuple[Gap, ...]:
+        recorded = self.reader.recorded
+        return () if recorded is None else recorded.coverage.timeline.gaps
+
+    def _take_part(self, part: HeatmapPart, is_first: bool) -> None:
+        view = self.view
+        self._problem = part.problem
+        if view is not None:
+            self.scene.set_part(part, view.exponent, is_first=is_first)
+            self.scene.take_usual_colours()
+        self.update()
+
+    def _take_recorded(self, recorded: RecordedMarket) -> None:
+        del recorded
+        self._follow()
+        self._changed()
+
+    def _look_again(self) -> None:
+        """Read again what is recorded: it grows."""
+        if self._frame is not None:
+            self.reader.begin(self._frame.symbol.market)
+
+    def _message(self) -> Message | None:
+        if self._frame is None or self.view is not None:
+            return None
+        return message_of(self._frame)
+
+    def _take_fonts(self) -> None:
+        self._painter = HeatmapPainter(self._theme, QFont(self.font()))
+
+
+def _mid_of(frame: BookFrame) -> int | None:
+    """Return the middle of the best prices, or the one that there is; None: there is neither."""
+    best = [int(side.prices[0]) for side in (frame.bids, frame.asks) if len(side.prices)]
+    return sum(best) // len(best) if best else None
+
+
+def rescaled(price: int, exponent: int, wanted: int) -> int:
+    """Return a price of 10^-`exponent` in units of 10^-`wanted`."""
+    by = wanted - exponent
+    # mypy takes a power of two ints for a float.
+    factor: int = 10 ** abs(by)
+    return price * factor if by >= 0 else price // factor

@@ -1,0 +1,221 @@
+"""The heatmap pane in a window: what it shows, and how a person leads through it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from PySide6.QtCore import QPoint, QPointF, Qt
+from PySide6.QtGui import QWheelEvent
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication, QWidget
+from pytestqt.qtbot import QtBot
+
+from orderbook_desktop.core.heatmap.grid import PriceGrid
+from orderbook_desktop.core.heatmap.view import View
+from orderbook_desktop.core.replay_status import ReplayStatus
+from orderbook_desktop.gui.panes.book_frame import read_frame
+from orderbook_desktop.gui.panes.heatmap.widget import HeatmapPane
+from orderbook_desktop.gui.preferences import Preferences
+from orderbook_desktop.gui.theme import DARK
+from tests.core.heatmap.made_cells import MadePages, recorded
+from tests.gui.fake_desk import BTC, EVENT_MS, FakeDesk, MovingMarket
+
+BEGIN = EVENT_MS - 7_200_000
+GAP = (EVENT_MS - 400_000, EVENT_MS - 300_000)
+PLOT_GAP = 0xFFD69E52
+
+
+def shown(pane: HeatmapPane) -> View:
+    assert pane.view is not None
+    return pane.view
+
+
+@pytest.fixture
+def pages() -> MadePages:
+    coverage = recorded("BTCUSDT", BEGIN, EVENT_MS, GAP)
+    return MadePages(coverage, PriceGrid.of(BTC.info.tick_size, BTC.price), BTC.price)
+
+
+@pytest.fixture
+def pane(
+    host: QWidget, qtbot: QtBot, preferences: Preferences, pages: MadePages, desk: FakeDesk
+) -> Iterator[HeatmapPane]:
+    made = HeatmapPane(DARK, preferences, host)
+    made.resize(900, 500)
+    made.set_heatmaps(pages)
+    MovingMarket(BTC, desk.source)
+    made.set_frame(read_frame(desk.symbol, desk.source.look()))
+    made.show()
+    made.setFocus()
+    qtbot.waitUntil(lambda: bool(pages.wishes))
+    yield made
+    made.hide()
+
+
+def wheel(pane: HeatmapPane, at: QPoint, turns: int, keys: Qt.KeyboardModifier) -> None:
+    place = QPointF(at)
+    event = QWheelEvent(
+        place, pane.mapToGlobal(place), QPoint(), QPoint(0, 120 * turns),
+        Qt.MouseButton.NoButton, keys, Qt.ScrollPhase.NoScrollPhase, False,
+    )  # fmt: skip
+    QApplication.sendEvent(pane, event)
+
+
+def test_it_asks_for_a_little_more_than_it_shows(pane: HeatmapPane, pages: MadePages) -> None:
+    wish = pages.wishes[-1]
+    view = shown(pane)
+    assert view.to_ms == EVENT_MS
+    assert wish.bins.from_ms < view.from_ms
+    assert wish.steps.rows is not None
+    first, count = wish.steps.rows
+    assert first * wish.steps.step < view.low
+    assert (first + count) * wish.steps.step > view.high
+    count_of_wishes = len(pages.wishes)
+    pane.move_by(-0.1, 0)
+    pane.ask()
+    assert len(pages.wishes) == count_of_wishes
+    pane.move_by(-2, 0)
+    pane.ask()
+    assert len(pages.wishes) == count_of_wishes + 1
+
+
+def test_the_image_moves_with_a_pan_and_is_the_one_painted_anew(
+    pane: HeatmapPane, pages: MadePages
+) -> None:
+    pages.known = (BTC.price - 10**10, BTC.price + 2 * 10**10)
+    pane.move_by(-0.2, 0)
+    for across, up in ((-0.03, 0.02), (0.07, -0.11), (0.3, 0.0), (-0.01, 0.4)):
+        pane.grab()
+        pane.move_by(across, up)
+        pane.ask()
+        moved = pane.grab().toImage()
+        pane.scene.set_theme(DARK)
+        assert pane.grab().toImage() == moved
+
+
+def test_the_wheel_zooms_time_around_the_pointer_and_prices_with_ctrl(pane: HeatmapPane) -> None:
+    plot = pane.places.plot
+    at = QPoint(plot.width() // 2, plot.height() // 4)
+    before = shown(pane)
+    wheel(pane, at, 1, Qt.KeyboardModifier.NoModifier)
+    view = shown(pane)
+    assert view.length_ms < before.length_ms
+    middle = (before.from_ms + before.to_ms) // 2
+    assert abs((view.from_ms + view.to_ms) // 2 - middle) < 2_000
+    assert (view.low, view.high) == (before.low, before.high)
+    wheel(pane, at, 1, Qt.KeyboardModifier.ControlModifier)
+    zoomed = shown(pane)
+    assert zoomed.height < view.height
+    assert zoomed.high - zoomed.height // 4 == pytest.approx(view.high - view.height // 4, abs=1e8)
+    wheel(pane, at, 1, Qt.KeyboardModifier.ShiftModifier)
+    assert shown(pane).from_ms < zoomed.from_ms
+    assert shown(pane).length_ms == zoomed.length_ms
+
+
+def test_a_drag_moves_and_a_click_plays_from_there(pane: HeatmapPane, qtbot: QtBot) -> None:
+    before = shown(pane)
+    at = QPoint(400, 200)
+    wanted: list[int] = []
+    pane.moment_wanted.connect(wanted.append)
+    QTest.mousePress(pane, Qt.MouseButton.LeftButton, pos=at)
+    QTest.mouseMove(pane, at + QPoint(100, 30))
+    QTest.mouseRelease(pane, Qt.MouseButton.LeftButton, pos=at + QPoint(100, 30))
+    view = shown(pane)
+    assert view.from_ms < before.from_ms
+    assert view.high > before.high
+    assert not wanted
+    QTest.mouseClick(pane, Qt.MouseButton.LeftButton, pos=at)
+    width = pane.places.plot.width()
+    assert wanted == [(view.from_ms + round(400 / width * view.length_ms)) * 1_000_000]
+    QTest.keyClick(pane, Qt.Key.Key_Return)
+    assert len(wanted) == 2
+
+
+def test_axes_are_dragged_and_fitted(pane: HeatmapPane) -> None:
+    places, before = pane.places, shown(pane)
+    for area, by in ((places.times, QPoint(-80, 0)), (places.prices, QPoint(0, 60))):
+        at = area.center()
+        QTest.mousePress(pane, Qt.MouseButton.LeftButton, pos=at)
+        QTest.mouseMove(pane, at + by)
+        QTest.mouseRelease(pane, Qt.MouseButton.LeftButton, pos=at + by)
+    view = shown(pane)
+    assert view.length_ms > before.length_ms
+    assert view.height > before.height
+    assert view.to_ms == before.to_ms
+    QTest.mouseDClick(pane, Qt.MouseButton.LeftButton, pos=places.times.center())
+    assert (shown(pane).from_ms, shown(pane).to_ms) == (BEGIN, EVENT_MS)
+
+
+def test_all_of_it_is_reached_by_keys(pane: HeatmapPane) -> None:
+    first = shown(pane)
+    for key, keys in (
+        (Qt.Key.Key_Left, Qt.KeyboardModifier.NoModifier),
+        (Qt.Key.Key_Up, Qt.KeyboardModifier.NoModifier),
+        (Qt.Key.Key_Plus, Qt.KeyboardModifier.NoModifier),
+        (Qt.Key.Key_Up, Qt.KeyboardModifier.ShiftModifier),
+        (Qt.Key.Key_PageUp, Qt.KeyboardModifier.NoModifier),
+        (Qt.Key.Key_Home, Qt.KeyboardModifier.NoModifier),
+        # In a replay the plain keys are the replay's.
+        (Qt.Key.Key_Left, Qt.KeyboardModifier.AltModifier),
+        (Qt.Key.Key_Left, Qt.KeyboardModifier.ControlModifier),
+    ):
+        before = shown(pane)
+        QTest.keyClick(pane, key, keys)
+        assert shown(pane) != before, key
+    QTest.keyClick(pane, Qt.Key.Key_End)
+    assert shown(pane).to_ms == EVENT_MS
+    QTest.keyClick(pane, Qt.Key.Key_0)
+    assert shown(pane) == first
+
+
+def test_a_button_leads_back_to_the_newest_moment(pane: HeatmapPane) -> None:
+    assert not pane.live_button.isVisible()
+    pane.move_by(-1, 0.2)
+    assert pane.live_button.isVisible()
+    pane.live_button.click()
+    assert not pane.live_button.isVisible()
+    assert shown(pane).to_ms == EVENT_MS
+    pane.move_by(0, 0.3)
+    assert pane.centre_button.isVisible()
+    pane.centre_button.click()
+    assert not pane.centre_button.isVisible()
+
+
+def test_in_a_replay_it_follows_the_clock_and_shows_nothing_after_it(pane: HeatmapPane) -> None:
+    at = EVENT_MS - 1_800_000
+    status = ReplayStatus(
+        symbol="BTC/USDT", market="BTCUSDT", at_ns=at * 1_000_000 + 5, event_ms=at, update_id=7
+    )
+    pane.set_replay(status)
+    assert shown(pane).to_ms == at
+    assert pane.live_button.text().startswith("Clock")
+    pane.set_replay(None)
+    assert shown(pane).to_ms == EVENT_MS
+
+
+def test_a_gap_says_why_and_how_long(pane: HeatmapPane) -> None:
+    view = shown(pane)
+    assert "1 gap of 0:01:40.000" in pane.summary()
+    x = (GAP[0] + 5_000 - view.from_ms) / view.length_ms * pane.places.plot.width()
+    tip = pane._tip(QPointF(x, 100))
+    assert tip.startswith("Gap of 0:01:40.000: the connection to the exchange was lost.")
+    assert not pane._tip(QPointF(5, 100))
+    image = pane.grab().toImage()
+    y = pane.places.plot.height() - 20
+    hatched = [i for i in range(int(x) - 200, int(x) + 200) if image.pixel(i, y) == PLOT_GAP]
+    scale = pane.places.plot.width() / view.length_ms
+    assert min(hatched) >= (GAP[0] - view.from_ms) * scale - 1
+    assert max(hatched) <= (GAP[1] - view.from_ms) * scale + 1
+
+
+def test_old_cells_are_shown_while_new_ones_are_read(pane: HeatmapPane, pages: MadePages) -> None:
+    pane.grab()
+    pages.waits = True
+    pane.zoom_time(0.2)
+    pane.ask()
+    x, y = 100, 60
+    pending = {0xFF141A22, 0xFF262F3B}
+    assert pane.grab().toImage().pixel(x, y) not in pending
+    pages.answer()
+    assert pane.grab().toImage().pixel(x, y) not in pending
