@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.heatmap.pages import (
+    FlowPart,
     HeatmapPart,
     HeatmapRequest,
     HeatmapWish,
@@ -66,6 +67,26 @@ class RecordedHeatmaps:
                 answered(HeatmapPart(problem=str(error)))
 
         return self._run(read(), f"a heatmap of {wish.market}")
+
+    def flows(self, wish: HeatmapWish, answered: Callable[[FlowPart], None]) -> HeatmapRequest:
+        """Read what was added, traded and pulled (see `HeatmapPages`)."""
+
+        async def read() -> None:
+            # As below, the first picture of the window does without this.
+            from orderbook_desktop.storage.reading.level_flows import read_flows  # noqa: PLC0415
+
+            bins = wish.bins
+            try:
+                with driver_failures_raised():
+                    store = await self._store()
+                    flows = await read_flows(
+                        store, wish.market, bins.from_ms, bins.to_ms, wish.steps, wish.side
+                    )
+                answered(FlowPart(flows))
+            except KnownError as error:
+                answered(FlowPart(problem=str(error)))
+
+        return self._run(read(), f"what flowed in {wish.market}")
 
     async def _read_recorded(self, market: str, answered: Callable[[RecordedMarket], None]) -> None:
         from orderbook_desktop.replay.coverage import CoverageReader  # noqa: PLC0415

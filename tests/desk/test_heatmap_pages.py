@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from orderbook_desktop.core.heatmap.bins import TimeBins
 from orderbook_desktop.core.heatmap.builder import HeatmapBuilder, PriceSteps
 from orderbook_desktop.core.heatmap.choices import Statistic
-from orderbook_desktop.core.heatmap.pages import HeatmapPart, HeatmapWish, RecordedMarket
+from orderbook_desktop.core.heatmap.pages import FlowPart, HeatmapPart, HeatmapWish, RecordedMarket
 from orderbook_desktop.desk.heatmap_pages import RecordedHeatmaps
 from orderbook_desktop.desk.recorded_replays import NotRecordedThen
 from orderbook_desktop.storage.reading.heatmaps import read_bins
@@ -114,3 +114,21 @@ async def test_a_store_that_is_not_there_is_a_sentence(jobs: Jobs) -> None:
 
     found = await _recorded(RecordedHeatmaps(away, jobs.start))
     assert found.problem.startswith("Nothing of BTC/USDT")
+
+
+async def test_what_flowed_is_read(database: Database, jobs: Jobs) -> None:
+    wish = _wish(await record(database, [40]))
+    found: list[FlowPart] = []
+    _pages(DatabaseStore(database), jobs).flows(wish, found.append)
+    await eventually(lambda: bool(found))
+    (part,) = found
+    assert part.flows is not None
+    # No trades are recorded.
+    assert part.flows.covered_ms == 0
+
+    async def away() -> RecordingStore:
+        raise NotRecordedThen("BTC/USDT", "noon", "its recording begins at one")
+
+    RecordedHeatmaps(away, jobs.start).flows(wish, found.append)
+    await eventually(lambda: len(found) == 2)
+    assert found[1].problem.startswith("Nothing of BTC/USDT")

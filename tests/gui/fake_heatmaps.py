@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from orderbook_desktop.core.heatmap.builder import HeatmapBuilder
+from orderbook_desktop.core.heatmap.flows import Flows, FlowTrades, flows_of
 from orderbook_desktop.core.heatmap.grid import PriceGrid
-from orderbook_desktop.core.heatmap.pages import HeatmapPart, HeatmapWish, RecordedMarket
+from orderbook_desktop.core.heatmap.pages import FlowPart, HeatmapPart, HeatmapWish, RecordedMarket
 from orderbook_desktop.core.heatmap.spans import LevelSpan
 from orderbook_desktop.core.replay import Coverage
 
@@ -39,6 +40,7 @@ class FakeHeatmaps:
         grid: PriceGrid | None = None,
     ) -> None:
         self.spans = list(spans)
+        self.trades = FlowTrades()
         self.coverage = Coverage() if coverage is None else coverage
         self.grid = grid
         self.waits = False
@@ -51,6 +53,14 @@ class FakeHeatmaps:
     def cells(self, wish: HeatmapWish, answered: Callable[[HeatmapPart], None]) -> FakeRequest:
         self.wishes.append(wish)
         return self._asked(lambda: answered(self.part_of(wish)))
+
+    def flows(self, wish: HeatmapWish, answered: Callable[[FlowPart], None]) -> FakeRequest:
+        return self._asked(lambda: answered(FlowPart(self.flows_of(wish))))
+
+    def flows_of(self, wish: HeatmapWish) -> Flows:
+        """Return what flowed among the `trades`."""
+        bins = wish.bins
+        return flows_of(self.spans, self.trades, bins.from_ms, bins.to_ms, wish.steps, wish.side)
 
     def part_of(self, wish: HeatmapWish) -> HeatmapPart:
         """Return the whole answer to a wish."""

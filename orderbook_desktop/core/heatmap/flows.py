@@ -28,8 +28,9 @@ from typing import Final, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
+from msgspec.structs import replace
 
-from orderbook_desktop.core.heatmap.builder import PriceSteps, finer_prices
+from orderbook_desktop.core.heatmap.builder import PriceSteps, finer_prices, row_numbers
 from orderbook_desktop.core.heatmap.cells import known_range
 from orderbook_desktop.core.heatmap.choices import Side
 from orderbook_desktop.core.heatmap.exact import ROOM, ExactArray, as_integers, largest, product
@@ -152,7 +153,8 @@ def flows_of(
     covered_ms = 0
     for stretch in stretches:
         levels = _Levels.of(stretch, wanted)
-        for begin, end, run_ms in _countable(levels.times, trades.gaps, from_ms, to_ms):
+        until_ms = min(to_ms, stretch[-1].until_ms)
+        for begin, end, run_ms in _countable(levels.times, trades.gaps, from_ms, until_ms, to_ms):
             covered_ms += run_ms
             for key, flow in _counted(levels, begin, end, keyed):
                 price = (~key if key < 0 else key) // step * step
@@ -160,6 +162,18 @@ def flows_of(
                 found[price] = found[price].plus(one) if price in found else one
     prices = tuple(found[price] for price in sorted(found))
     return Flows(scale, step, from_ms, to_ms, covered_ms, prices)
+
+
+def of_rows(span: LevelSpan, steps: PriceSteps) -> LevelSpan:
+    """Return `span` with the entries in the rows of `steps` only; without rows it is `span`."""
+    if steps.rows is None:
+        return span
+    first, count = steps.rows
+    rows = row_numbers(span.prices, span.scale.price, steps)[span.lanes]
+    kept = (rows >= first) & (rows < first + count)
+    return replace(
+        span, lanes=span.lanes[kept], events=span.events[kept], quantities=span.quantities[kept]
+    )
 
 
 class _Wanted(NamedTuple):
@@ -296,16 +310,18 @@ def _stretches(spans: Iterable[tuple[LevelSpan, bool]]) -> list[list[LevelSpan]]
 
 
 def _countable(
-    times: Int64Array, gaps: Sequence[tuple[int, int]], from_ms: int, to_ms: int
+    times: Int64Array, gaps: Sequence[tuple[int, int]], from_ms: int, until_ms: int, to_ms: int
 ) -> Iterator[tuple[int, int, int]]:
-    """Return runs of events (begin, end) all trades of which are known, and how many ms each is."""
-    begin, count = max(int(times.searchsorted(from_ms)), EVENTS_OF_A_TRADE), len(times)
+    """Return runs of events (begin, end) all trades of which are known, and how many ms each is.
+
+    The book is known until `until_ms`; events before `to_ms` count.
+    """
+    begin = max(int(times.searchsorted(from_ms)), EVENTS_OF_A_TRADE)
     for gap_from, gap_to in (*gaps, (to_ms, to_ms)):
-        until_ms = min(gap_from, to_ms)
-        end = int(times.searchsorted(until_ms))
-        if begin <= min(end, count):
-            until_ms = min(until_ms, int(times[min(end, count - 1)]))
-            yield begin, end, max(0, until_ms - max(from_ms, int(times[begin - 1])))
+        end = int(times.searchsorted(min(gap_from, to_ms)))
+        if begin <= end:
+            run_ms = min(gap_from, until_ms) - max(from_ms, int(times[begin - 1]))
+            yield begin, end, max(0, run_ms)
         begin = max(begin, int(times.searchsorted(gap_to)) + EVENTS_OF_A_TRADE)
 
 

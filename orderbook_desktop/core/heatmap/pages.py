@@ -11,6 +11,7 @@ from orderbook_desktop.core.heatmap.bins import TimeBins
 from orderbook_desktop.core.heatmap.builder import PriceSteps
 from orderbook_desktop.core.heatmap.cells import Heatmap
 from orderbook_desktop.core.heatmap.choices import Side, Statistic
+from orderbook_desktop.core.heatmap.flows import Flows
 from orderbook_desktop.core.heatmap.grid import PriceGrid
 from orderbook_desktop.core.replay_status import Coverage
 
@@ -55,6 +56,13 @@ class RecordedMarket(Struct, frozen=True):
     problem: str = ""
 
 
+class FlowPart(Struct, frozen=True):
+    """What was added, traded and pulled; `flows` is None if reading failed, `problem` why."""
+
+    flows: Flows | None = None
+    problem: str = ""
+
+
 class HeatmapRequest(Protocol):
     """Something that is being read."""
 
@@ -79,4 +87,11 @@ class HeatmapPages(Protocol):
 
     def cells(self, wish: HeatmapWish, answered: Callable[[HeatmapPart], None]) -> HeatmapRequest:
         """Read cells: something true soon, and the whole wish in the end."""
+        ...
+
+    def flows(self, wish: HeatmapWish, answered: Callable[[FlowPart], None]) -> HeatmapRequest:
+        """Read what was added, traded and pulled from the begin to the end of a wish's bins.
+
+        It is answered once. The statistic does not matter.
+        """
         ...

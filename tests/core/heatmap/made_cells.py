@@ -9,6 +9,7 @@ import numpy as np
 from orderbook_desktop.core.heatmap.cells import NO_ID, NO_PRICE, Columns, Heatmap
 from orderbook_desktop.core.heatmap.grid import PriceGrid
 from orderbook_desktop.core.heatmap.pages import (
+    FlowPart,
     HeatmapPart,
     HeatmapRequest,
     HeatmapWish,
@@ -88,6 +89,8 @@ class MadePages:
         self.coverage, self.grid, self.mid = coverage, grid, mid
         self.known = (0, INT64_MAX)
         self.wishes: list[HeatmapWish] = []
+        self.flow_wishes: list[HeatmapWish] = []
+        self.flow_part = FlowPart()
         self.waits = False
         self._waiting: list[tuple[HeatmapWish, Callable[[HeatmapPart], None], _Request]] = []
 
@@ -103,6 +106,11 @@ class MadePages:
         else:
             answered(HeatmapPart(self.cells_of(wish)))
         return request
+
+    def flows(self, wish: HeatmapWish, answered: Callable[[FlowPart], None]) -> HeatmapRequest:
+        self.flow_wishes.append(wish)
+        answered(self.flow_part)
+        return _Request()
 
     def cells_of(self, wish: HeatmapWish) -> Heatmap:
         return cells_for(wish, self.coverage, self.mid, self.known, self.grid.tick)
