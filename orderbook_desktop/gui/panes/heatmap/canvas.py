@@ -9,18 +9,19 @@ from PySide6.QtCore import QRect, QSize, QTimer
 from PySide6.QtGui import QFont, QHideEvent, QPainter, QPaintEvent, QResizeEvent, QShowEvent
 from PySide6.QtWidgets import QWidget
 
+from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.heatmap.grid import PriceGrid
 from orderbook_desktop.core.heatmap.navigator import Navigator
 from orderbook_desktop.core.heatmap.pages import HeatmapPages, HeatmapPart, RecordedMarket
 from orderbook_desktop.core.heatmap.view import View
 from orderbook_desktop.core.replay_status import ReplayStatus
 from orderbook_desktop.core.time_text import duration_text, moment_text
-from orderbook_desktop.core.timeline import Gap
+from orderbook_desktop.core.timeline import Gap, Timeline
 from orderbook_desktop.core.wording import counted
 from orderbook_desktop.gui.panes.book_frame import BookFrame, Message, message_of
 from orderbook_desktop.gui.panes.heatmap.layers import Layer
 from orderbook_desktop.gui.panes.heatmap.painter import HeatmapPainter, Places
-from orderbook_desktop.gui.panes.heatmap.reading import CellReader, Choice
+from orderbook_desktop.gui.panes.heatmap.reading import CellReader, Choice, LiveEdge, wish_for
 from orderbook_desktop.gui.panes.pane import Pane, paint_message
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.theme import Theme
@@ -49,6 +50,7 @@ class HeatmapCanvas(Pane):
         self._preferences = preferences
         self.navigator = Navigator()
         self.reader = CellReader(self._take_part, self._take_recorded)
+        self.edge = LiveEdge()
         self.layers: list[Layer] = []
         self.choice = Choice()
         self._scene: Scene | None = None
@@ -151,10 +153,9 @@ class HeatmapCanvas(Pane):
         view, grid, plot = self.view, self.grid, self.places.plot
         if view is None or grid is None or not self.isVisible():
             return
-        ratio = self.devicePixelRatioF()
-        size = max(1, round(plot.width() * ratio)), max(1, round(plot.height() * ratio))
         has_tail = self._scene is not None and self._scene.tail is not None
-        self.reader.ask(view, size, grid, self.choice, self.navigator.newest_ms, has_tail=has_tail)
+        newest = self.navigator.newest_ms
+        self.reader.ask(view, self._size(), grid, self.choice, newest, has_tail=has_tail)
         for layer in self.layers:
             layer.set_view(view, plot)
         if self._scene is not None:
@@ -276,10 +277,37 @@ class HeatmapCanvas(Pane):
             scaled = None if mid is None else rescaled(mid, exponent, navigator.view.exponent)
             if navigator.follow(newest, scaled):
                 self._changed()
+        self._follow_edge(frame)
         self._take_known()
         if not self._settle.isActive():
             self._settle.start()
         self.update()
+
+    def _follow_edge(self, frame: BookFrame) -> None:
+        """Take the newest columns, which a replay does not have."""
+        view, grid = self.view, self.grid
+        if view is None or grid is None or not self.isVisible():
+            return
+        wish = self.reader.wish or wish_for(
+            frame.symbol.market, view, self._size(), grid, self.choice, self.navigator.newest_ms
+        )
+        tail = frame.depth if self._replay is None else None
+        if wish is None:
+            return
+        if self.edge.want(wish, tail, is_recorded=self.reader.is_recorded):
+            self.scene.set_tail(None, view.exponent, wish.bins.from_ms)
+        try:
+            news = self.edge.follow()
+        except KnownError as error:
+            self._problem = str(error)
+            return
+        if news is not None:
+            self.scene.set_tail(news[0], view.exponent, news[1])
+
+    def _size(self) -> tuple[int, int]:
+        """Return the size of the plot in pixels of the device."""
+        plot, ratio = self.places.plot, self.devicePixelRatioF()
+        return max(1, round(plot.width() * ratio)), max(1, round(plot.height() * ratio))
 
     def _newest_ms(self, frame: BookFrame) -> int:
         """Return the newest moment that may be shown."""
@@ -295,15 +323,17 @@ class HeatmapCanvas(Pane):
         from orderbook_desktop.core.heatmap.plot import Known  # noqa: PLC0415
 
         newest, recorded = self.navigator.newest_ms, self.reader.recorded
-        timeline = None if recorded is None else recorded.coverage.timeline
-        has_any = timeline is not None and bool(timeline.covers)
-        from_ms = timeline.from_ms if timeline is not None and has_any else newest
+        timeline = Timeline((), ()) if recorded is None else recorded.coverage.timeline
+        has_any = bool(timeline.covers)
+        edge = self.edge.span
+        from_ms = timeline.from_ms if has_any else newest if edge is None else edge[0]
         self.navigator.from_ms = from_ms
-        read_ms = timeline.to_ms if timeline is not None else newest
+        read_ms = timeline.to_ms if edge is None else max(timeline.to_ms, edge[1])
         bare = None
-        if timeline is not None and recorded is not None and has_any and self._replay is None:
-            is_over = not recorded.coverage.is_growing and timeline.to_ms < newest
-            bare = (timeline.to_ms, newest) if is_over else None
+        if has_any and self._replay is None and not self.reader.is_recorded:
+            # Nothing was recorded since, but the live edge may be known.
+            until = newest if edge is None else edge[0]
+            bare = (timeline.to_ms, until) if until > timeline.to_ms else None
         gaps = tuple((gap.from_ms, gap.to_ms) for gap in self._gaps())
         self.scene.set_known(Known(from_ms, newest, read_ms, gaps, bare, self._replay is not None))
         for layer in self.layers:
@@ -313,8 +343,11 @@ class HeatmapCanvas(Pane):
         return self.navigator.newest_ms
 
     def _gaps(self) -> tuple[Gap, ...]:
+        """Return the gaps of what is recorded, and those of the live edge since."""
         recorded = self.reader.recorded
-        return () if recorded is None else recorded.coverage.timeline.gaps
+        gaps = () if recorded is None else recorded.coverage.timeline.gaps
+        end_ms = 0 if recorded is None else recorded.coverage.timeline.to_ms
+        return (*gaps, *(gap for gap in self.edge.gaps if gap.from_ms >= end_ms))
 
     def _take_part(self, part: HeatmapPart, is_first: bool) -> None:
         view = self.view

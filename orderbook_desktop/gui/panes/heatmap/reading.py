@@ -9,7 +9,9 @@ from msgspec import Struct
 
 from orderbook_desktop.core.heatmap.bins import TimeBins
 from orderbook_desktop.core.heatmap.builder import PriceSteps
+from orderbook_desktop.core.heatmap.cells import Heatmap
 from orderbook_desktop.core.heatmap.choices import Side, Statistic
+from orderbook_desktop.core.heatmap.edge import EdgeColumns
 from orderbook_desktop.core.heatmap.grid import (
     LONGEST_BIN_MS,
     TILED_FROM_MS,
@@ -24,13 +26,19 @@ from orderbook_desktop.core.heatmap.pages import (
     HeatmapWish,
     RecordedMarket,
 )
+from orderbook_desktop.core.heatmap.tail import DepthTail
 from orderbook_desktop.core.heatmap.view import View
+from orderbook_desktop.core.timeline import Gap
 
 # What is asked for reaches beyond the view by this part of it on each side.
 _MARGIN: Final = 0.4
 _HOUR_MS: Final = 3_600_000
 # Without a live edge the newest columns are read again so often, with one less often.
 _AGAIN_MS: Final = 2_000
+# The columns of the live edge are prepared for so long.
+_AHEAD_MS: Final = 300_000
+# So much of what is recorded is drawn from the live edge: it is written a little later.
+_OVERLAP_MS: Final = 30_000
 _AGAIN_BEHIND_TAIL_MS: Final = 60_000
 
 
@@ -69,6 +77,76 @@ def wish_for(
     )
 
 
+class LiveEdge:
+    """Keeps the columns of the newest minutes, in the bins and rows that a view wants."""
+
+    def __init__(self) -> None:
+        self._columns: EdgeColumns | None = None
+        self._tail: DepthTail | None = None
+        self._is_recorded = False
+
+    def want(self, wish: HeatmapWish, tail: DepthTail | None, *, is_recorded: bool) -> bool:
+        """Keep the columns of a wish; return whether they are others than before.
+
+        Where the market `is_recorded`, the pages have what is older, and whole columns only count:
+        what the tail lacks of one may be its largest size.
+        """
+        if tail is None or not tail.from_ms:
+            changed = self._columns is not None
+            self._columns = self._tail = None
+            return changed
+        held = self._columns
+        is_same = self._tail is tail and self._is_recorded is is_recorded
+        if held is not None and is_same and _is_served(held, wish):
+            return False
+        self._is_recorded = is_recorded
+        bin_ms = wish.bins.bin_ms
+        begin = max(tail.from_ms // bin_ms * bin_ms, wish.bins.from_ms)
+        if is_recorded:
+            begin = max(begin, -(-tail.from_ms // bin_ms) * bin_ms)
+            begin = max(begin, (tail.to_ms - _OVERLAP_MS) // bin_ms * bin_ms)
+        # It ends in the future, so that it is not begun anew with each column.
+        end = (max(tail.to_ms, begin) + _AHEAD_MS) // bin_ms * bin_ms + bin_ms
+        self._tail = tail
+        bins = TimeBins.between(begin, end, bin_ms)
+        self._columns = EdgeColumns(wish.market, bins, wish.steps, wish.statistic, wish.side)
+        return True
+
+    def follow(self) -> tuple[Heatmap, int] | None:
+        """Take what is new; return the columns, and since when they changed (ms); None: nothing."""
+        columns, tail = self._columns, self._tail
+        if columns is None or tail is None:
+            return None
+        first = columns.follow(tail)
+        cells = None if first is None else columns.heatmap()
+        if first is None or cells is None:
+            return None
+        return cells, columns.bins.from_ms + first * columns.bins.bin_ms
+
+    @property
+    def gaps(self) -> tuple[Gap, ...]:
+        """The gaps in the newest minutes; one that is not over ends with the newest moment."""
+        tail = self._tail
+        if tail is None:
+            return ()
+        return tuple(
+            Gap(gap.from_ms, gap.from_ms if gap.to_ms is None else gap.to_ms, 0, 0, gap.cause, "")
+            for gap in tail.gaps
+        )
+
+    @property
+    def span(self) -> tuple[int, int] | None:
+        """The time of which the live edge knows the book, in ms; None: of none."""
+        return None if self._tail is None else (self._tail.from_ms, self._tail.to_ms)
+
+
+def _is_served(held: EdgeColumns, wish: HeatmapWish) -> bool:
+    same = held.bins.bin_ms == wish.bins.bin_ms and held.steps.step == wish.steps.step
+    same &= (held.statistic, held.side) == (wish.statistic, wish.side)
+    same &= held.steps.exponent == wish.steps.exponent and held.steps.rows == wish.steps.rows
+    return same and not held.is_over and held.market == wish.market
+
+
 class CellReader:
     """Reads what is recorded of a market, and the cells of its views.
 
@@ -89,6 +167,11 @@ class CellReader:
         self._size = (1, 1)
         self._requests: dict[str, HeatmapRequest] = {}
         self._asked_ms = 0
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether the market is being recorded now."""
+        return self.recorded is not None and self.recorded.coverage.is_growing
 
     def set_pages(self, pages: HeatmapPages | None) -> None:
         """Read from `pages`; what was read from others is forgotten."""

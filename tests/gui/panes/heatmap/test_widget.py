@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
+from msgspec.structs import replace
 from PySide6.QtCore import QPoint, QPointF, Qt
 from PySide6.QtGui import QWheelEvent
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QWidget
 from pytestqt.qtbot import QtBot
 
+from orderbook_desktop.core.checkpoint import image_of
+from orderbook_desktop.core.events import decode_diff
 from orderbook_desktop.core.heatmap.grid import PriceGrid
+from orderbook_desktop.core.heatmap.tail import DepthTail
 from orderbook_desktop.core.heatmap.view import View
 from orderbook_desktop.core.replay_status import ReplayStatus
+from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.core.units import format_units
 from orderbook_desktop.gui.panes.book_frame import read_frame
 from orderbook_desktop.gui.panes.heatmap.widget import HeatmapPane
 from orderbook_desktop.gui.preferences import Preferences
@@ -219,3 +226,80 @@ def test_old_cells_are_shown_while_new_ones_are_read(pane: HeatmapPane, pages: M
     assert pane.grab().toImage().pixel(x, y) not in pending
     pages.answer()
     assert pane.grab().toImage().pixel(x, y) not in pending
+
+
+class TestLiveEdge:
+    """The newest minutes come from the live book, whether or not they are recorded."""
+
+    @pytest.fixture
+    def tail(self, desk: FakeDesk, pane: HeatmapPane) -> DepthTail:
+        made = DepthTail(desk.symbol.market)
+        made.opened(image_of(desk.source.book, desk.symbol.market))
+        self.step(desk, made, pane, 60_000)
+        return made
+
+    @staticmethod
+    def step(desk: FakeDesk, tail: DepthTail, pane: HeatmapPane, at_ms: int) -> None:
+        """Apply an event of a large order at the best ask, `at_ms` after the book began."""
+        book = desk.source.book
+        price = format_units(int(book.asks().prices[0]))
+        fields = {"e": "depthUpdate", "E": EVENT_MS + at_ms, "s": "BTCUSDT"}
+        ids = {"U": book.last_update_id + 1, "u": book.last_update_id + 1}
+        payload = {**fields, **ids, "b": [], "a": [[price, f"{at_ms}.5"]]}
+        diff = decode_diff(json.dumps(payload).encode())
+        book.apply(diff)
+        tail.applied(diff)
+        frame = read_frame(desk.symbol, desk.source.look())
+        pane.set_frame(replace(frame, depth=tail))
+
+    def test_its_newest_column_grows_at_the_right_edge(
+        self, desk: FakeDesk, pane: HeatmapPane, tail: DepthTail, pages: MadePages
+    ) -> None:
+        shown_columns = pane.scene.tail
+        assert shown_columns is not None
+        assert int(shown_columns.values.max()) >= 60_000 * 10**shown_columns.scale.quantity
+        self.step(desk, tail, pane, 60_050)
+        grown = pane.scene.tail
+        assert grown is not None
+        assert len(grown.columns) == len(shown_columns.columns)
+        assert grown.values.max() > shown_columns.values.max()
+        assert shown(pane).to_ms == EVENT_MS + 60_050
+        moved = pane.grab().toImage()
+        pane.scene.set_theme(DARK)
+        assert pane.grab().toImage() == moved
+        assert pages.wishes[-1].bins.bin_ms == grown.bin_ms
+
+    def test_without_recordings_it_is_the_heatmap(
+        self, desk: FakeDesk, pane: HeatmapPane, tail: DepthTail
+    ) -> None:
+        pane.set_heatmaps(None)
+        self.step(desk, tail, pane, 61_000)
+        cells = pane.scene.tail
+        assert cells is not None
+        assert int(cells.times_ms[0]) <= tail.from_ms
+        plot = pane.places.plot
+        image = pane.grab().toImage()
+        ground = DARK.panel.rgb()
+        assert image.pixel(plot.width() - 2, 100) != ground
+        assert image.pixel(5, 100) == ground
+
+    def test_its_gaps_are_told_before_they_are_recorded(
+        self, desk: FakeDesk, pane: HeatmapPane, tail: DepthTail
+    ) -> None:
+        tail.broken(GapCause.DISCONNECT, "")
+        tail.opened(replace(image_of(desk.source.book, "BTCUSDT"), event_ms=EVENT_MS + 90_000))
+        self.step(desk, tail, pane, 100_000)
+        gap = pane.gap_at(EVENT_MS + 70_000)
+        assert gap is not None
+        assert (gap.from_ms, gap.to_ms) == (EVENT_MS + 60_000, EVENT_MS + 90_000)
+        assert "2 gaps" in pane.summary()
+
+    def test_a_replay_has_none(self, desk: FakeDesk, pane: HeatmapPane, tail: DepthTail) -> None:
+        at = EVENT_MS - 600_000
+        status = ReplayStatus(
+            symbol="BTC/USDT", market="BTCUSDT", at_ns=at * 1_000_000, event_ms=at, update_id=7
+        )
+        pane.set_replay(status)
+        self.step(desk, tail, pane, 61_000)
+        assert pane.scene.tail is None
+        assert shown(pane).to_ms == at
