@@ -33,6 +33,13 @@ _Cell = TypeVar("_Cell", bound=np.generic)
 
 # So many bytes double the quantity.
 _AN_OCTAVE: Final = 8
+# A quantity's byte depends on the first bits of its float32: the power of two, and 8 bits of what
+# follows. So a byte begins at the first of 256 steps of an octave that reaches 2^(1/8), 2^(2/8) ...
+_STEP_BITS: Final = 8
+_OTHER_BITS: Final = 23 - _STEP_BITS
+_STEPS: Final = 1 << _STEP_BITS
+_ONE: Final = 127 << _STEP_BITS
+_BEGINS: Final = np.ceil(2 ** (np.arange(_AN_OCTAVE) / _AN_OCTAVE) * _STEPS).astype(np.int64)
 # The usual cut-offs, as shares of the cells in sight that are not empty.
 _LOW_SHARE: Final = 0.25
 _HIGH_SHARE: Final = 0.99
@@ -42,6 +49,20 @@ _LINE_WIDTH: Final = 2
 _DOT_EVERY: Final = 5
 _LINE_COLOUR: Final = packed_colour(214, 158, 82)
 _DOT_COLOUR: Final = packed_colour(128, 138, 150)
+
+
+def _bytes_of_bits() -> Bytes:
+    """Return the byte of each beginning of a float32 that is not negative."""
+    bits = np.arange(1 << 16)
+    octaves, steps = np.divmod(bits - _ONE, _STEPS)
+    places = octaves * _AN_OCTAVE + np.searchsorted(_BEGINS, steps + _STEPS, side="right") - 1
+    # Below the base counts as the base: it is not empty.
+    found = (places + FIRST_SIZE).clip(FIRST_SIZE, LAST_SIZE).astype(np.uint8)
+    found[0] = EMPTY_BYTE
+    return found
+
+
+_BYTES_OF_BITS: Final = _bytes_of_bits()
 
 
 class Quantiser(Struct, frozen=True):
@@ -57,16 +78,15 @@ class Quantiser(Struct, frozen=True):
 
     def bytes_of(self, values: ExactArray) -> Bytes:
         """Return the bytes of `values`; 0 is `EMPTY_BYTE`."""
-        sizes = np.asarray(values, dtype=np.float64)
-        # Below the base counts as the base: it is not empty.
-        places = np.log2(np.maximum(sizes, self.base) / self.base) * _AN_OCTAVE
-        found: Bytes = np.minimum(places + FIRST_SIZE, LAST_SIZE).astype(np.uint8)
-        found[sizes == 0] = EMPTY_BYTE
+        sizes = values if self.base == 1 else np.asarray(values, dtype=np.float64) / self.base
+        bits = np.ascontiguousarray(sizes, dtype=np.float32).view(np.uint32)
+        found: Bytes = _BYTES_OF_BITS[bits >> _OTHER_BITS]
         return found
 
     def size_of(self, byte: int) -> float:
         """Return the smallest quantity with that byte."""
-        return float(self.base * 2 ** ((byte - FIRST_SIZE) / _AN_OCTAVE))
+        octaves, place = divmod(byte - FIRST_SIZE, _AN_OCTAVE)
+        return self.base * 2.0**octaves * int(_BEGINS[place]) / _STEPS
 
 
 def cell_bytes(heatmap: Heatmap, quantiser: Quantiser) -> Bytes:
@@ -75,8 +95,12 @@ def cell_bytes(heatmap: Heatmap, quantiser: Quantiser) -> Bytes:
     # Of a cell with several prices, of which some were named and have no level, nothing is known of
     # the others.
     is_single = heatmap.step == heatmap.tick
-    unknown = heatmap.beyond & (found == EMPTY_BYTE) & ~(heatmap.named & is_single)
-    found[unknown] = UNKNOWN_BYTE
+    for columns in _partly_beyond(heatmap):
+        part = found[columns]
+        unknown = _beyond(heatmap, columns) & (part == EMPTY_BYTE)
+        if is_single:
+            unknown &= ~heatmap.named[columns]
+        part[unknown] = UNKNOWN_BYTE
     found[heatmap.gap] = GAP_BYTE
     return found
 
@@ -140,7 +164,32 @@ def framed(
 
 def partly_known(heatmap: Heatmap) -> BoolArray:
     """Return the cells of which only some prices are known, and others are not."""
-    return heatmap.lower_bound & (heatmap.step != heatmap.tick)
+    found = np.zeros(heatmap.values.shape, np.bool_)
+    if heatmap.step != heatmap.tick:
+        for columns in _partly_beyond(heatmap):
+            found[columns] = _beyond(heatmap, columns) & heatmap.named[columns]
+        found[heatmap.gap] = False
+    return found
+
+
+def _partly_beyond(heatmap: Heatmap) -> list[slice]:
+    """Return the stretches of columns that have cells beyond the prices that are known."""
+    if not len(heatmap.prices):
+        return []
+    known = heatmap.columns
+    last = heatmap.prices[-1] + (heatmap.step - heatmap.tick)
+    reaches = (known.known_from > heatmap.prices[0]) | (known.known_to < last)
+    ends = np.flatnonzero(np.diff(reaches, prepend=False, append=False)).tolist()
+    return [slice(begin, end) for begin, end in zip(ends[::2], ends[1::2], strict=True)]
+
+
+def _beyond(heatmap: Heatmap, columns: slice) -> BoolArray:
+    """Return `Heatmap.beyond` of some columns."""
+    known = heatmap.columns
+    ends = heatmap.prices + (heatmap.step - heatmap.tick)
+    below = heatmap.prices < known.known_from[columns, None]
+    above: BoolArray = ends > known.known_to[columns, None]
+    return below | above
 
 
 def _columns_at(heatmap: Heatmap, frame: Frame) -> Int64Array:

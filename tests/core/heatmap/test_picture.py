@@ -76,6 +76,17 @@ def test_eight_bytes_more_are_the_double() -> None:
     assert FIRST_SIZE < found[2] < found[3] <= LAST_SIZE
 
 
+@pytest.mark.parametrize("base", [1.0, 0.375, 1e9])
+def test_the_size_of_a_byte_is_the_smallest_one_that_has_it(base: float) -> None:
+    quantiser = Quantiser(base)
+    for byte in range(FIRST_SIZE + 1, LAST_SIZE + 1):
+        size = quantiser.size_of(byte)
+        assert quantiser.bytes_of(np.array([size, size * 0.999_999])).tolist() == [byte, byte - 1]
+        # Eight bytes double it, about evenly.
+        assert abs(np.log2(size / base) * 8 - (byte - FIRST_SIZE)) < 0.05
+    assert quantiser.bytes_of(np.array([base / 1e6, 0.0])).tolist() == [FIRST_SIZE, EMPTY_BYTE]
+
+
 def test_the_usual_cut_offs_are_percentiles_of_what_is_there() -> None:
     sizes = np.repeat(np.arange(50, 150), 10).astype(np.uint8)
     cells = np.concatenate(
