@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from orderbook_desktop.core.heatmap.view import View, ViewHistory
 
-USUAL_MS: Final = 15 * 60_000
+USUAL_MS: Final = 5 * 60_000
 """How much time is shown at first."""
 # So much of the prices lies on either side of the mid at first, in parts of the mid.
 _HALF_PRICES: Final = 250

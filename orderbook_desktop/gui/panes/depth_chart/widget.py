@@ -102,7 +102,7 @@ class DepthChart(Pane):
 
     def sizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
         """Return a comfortable size."""
-        return QSize(540, 700)
+        return QSize(400, 700)
 
     @property
     def view(self) -> PriceView:

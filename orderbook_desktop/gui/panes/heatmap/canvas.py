@@ -27,8 +27,11 @@ from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.theme import Theme
 
 if TYPE_CHECKING:
+    from orderbook_desktop.gui.panes.heatmap.overview import OverviewBar
     from orderbook_desktop.gui.panes.heatmap.scene import Scene
 
+ZOOM: Final = 1.25
+"""A step of zooming."""
 # The pages are asked so long after a pan or zoom.
 _SETTLE_MS: Final = 60
 _LOOK_AGAIN_MS: Final = 5_000
@@ -54,6 +57,7 @@ class HeatmapCanvas(Pane):
         self.layers: list[Layer] = []
         self.choice = Choice()
         self._scene: Scene | None = None
+        self._overview: OverviewBar | None = None
         self._frame: BookFrame | None = None
         self._replay: ReplayStatus | None = None
         self._zone: tzinfo | None = None
@@ -67,7 +71,7 @@ class HeatmapCanvas(Pane):
 
     def sizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
         """Return the least comfortable size; it takes the room that the others leave."""
-        return QSize(425, 700)
+        return QSize(565, 700)
 
     @property
     def scene(self) -> Scene:
@@ -88,7 +92,8 @@ class HeatmapCanvas(Pane):
         """Where the parts are."""
         right = self._painter.price_axis_width(self.view, self.navigator.tick)
         below = self._painter.time_axis_height
-        width, height = max(1, self.width() - right), max(1, self.height() - below)
+        bar = 0 if self._overview is None else self._overview.height()
+        width, height = max(1, self.width() - right), max(1, self.height() - below - bar)
         return Places(
             QRect(0, 0, width, height),
             QRect(0, height, width, below),
@@ -132,6 +137,8 @@ class HeatmapCanvas(Pane):
     def set_zone(self, zone: tzinfo | None) -> None:
         """Write times in `zone`; None: local."""
         self._zone = zone
+        if self._overview is not None:
+            self._overview.set_zone(zone)
         for layer in self.layers:
             layer.set_zone(zone)
         self.update()
@@ -140,6 +147,8 @@ class HeatmapCanvas(Pane):
         """Draw in `theme`; the cells stay on their dark ground."""
         if self._scene is not None:
             self._scene.set_theme(theme)
+        if self._overview is not None:
+            self._overview.set_theme(theme)
         super().set_theme(theme)
 
     def begin_anew(self) -> None:
@@ -153,7 +162,7 @@ class HeatmapCanvas(Pane):
         view, grid, plot = self.view, self.grid, self.places.plot
         if view is None or grid is None or not self.isVisible():
             return
-        has_tail = self._scene is not None and self._scene.tail is not None
+        has_tail = self._scene is not None and self._scene.has_tail
         newest = self.navigator.newest_ms
         self.reader.ask(view, self._size(), grid, self.choice, newest, has_tail=has_tail)
         for layer in self.layers:
@@ -230,6 +239,7 @@ class HeatmapCanvas(Pane):
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 (Qt's name)
         """Ask for what the new size needs."""
         super().resizeEvent(event)
+        self._place_overview()
         self._changed()
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 (Qt's name)
@@ -246,6 +256,9 @@ class HeatmapCanvas(Pane):
 
     def _changed(self) -> None:
         """Show another view, and ask for it soon."""
+        if self._overview is not None:
+            clock_ms = None if self._replay is None else self.navigator.newest_ms
+            self._overview.show_view(self.view, clock_ms)
         if not self._settle.isActive():
             self._settle.start()
         self.update()
@@ -295,14 +308,14 @@ class HeatmapCanvas(Pane):
         if wish is None:
             return
         if self.edge.want(wish, tail, is_recorded=self.reader.is_recorded):
-            self.scene.set_tail(None, view.exponent, wish.bins.from_ms)
+            self.scene.drop_tail()
         try:
             news = self.edge.follow()
         except KnownError as error:
             self._problem = str(error)
             return
         if news is not None:
-            self.scene.set_tail(news[0], view.exponent, news[1])
+            self.scene.set_tail(news.cells, view.exponent, news.changed_ms, is_whole=news.is_whole)
 
     def _size(self) -> tuple[int, int]:
         """Return the size of the plot in pixels of the device."""
@@ -358,9 +371,53 @@ class HeatmapCanvas(Pane):
         self.update()
 
     def _take_recorded(self, recorded: RecordedMarket) -> None:
-        del recorded
+        self._problem = recorded.problem or self._problem
+        if recorded.coverage.timeline.covers:
+            self.overview.show_coverage(recorded.coverage)
+        elif self._overview is not None:
+            self._overview.show_coverage(recorded.coverage)
+        self._place_overview()
         self._follow()
         self._changed()
+
+    @property
+    def overview(self) -> OverviewBar:
+        """The bar of all that is recorded. Made when there is something to show."""
+        if self._overview is None:
+            from orderbook_desktop.gui.panes.heatmap.overview import OverviewBar  # noqa: PLC0415
+
+            self._overview = bar = OverviewBar(self._theme, self)
+            bar.set_zone(self._zone)
+            bar.moved.connect(self._show_middle)
+            bar.turned.connect(self._zoom_middle)
+            bar.show()
+        return self._overview
+
+    def _show_middle(self, at_ms: int) -> None:
+        """Move the view to where a time is in its middle."""
+        view = self.view
+        if view is not None:
+            self._leave()
+            self.navigator.move(at_ms - (view.from_ms + view.to_ms) // 2, 0)
+            self._changed()
+
+    def _zoom_middle(self, notches: float) -> None:
+        """Zoom the time around the middle of the view."""
+        view = self.view
+        if view is not None:
+            self._leave()
+            self.navigator.zoom_time(ZOOM**-notches, (view.from_ms + view.to_ms) // 2)
+            self._changed()
+
+    def _leave(self) -> None:
+        """Remember the present view, which is about to change."""
+        self.navigator.leave()
+
+    def _place_overview(self) -> None:
+        bar = self._overview
+        if bar is not None:
+            height = bar.sizeHint().height()
+            bar.setGeometry(0, self.height() - height, self.width(), height)
 
     def _look_again(self) -> None:
         """Read again what is recorded: it grows."""

@@ -37,6 +37,8 @@ _HOUR_MS: Final = 3_600_000
 _AGAIN_MS: Final = 2_000
 # The columns of the live edge are prepared for so long.
 _AHEAD_MS: Final = 300_000
+_MOST_OPEN: Final = 32
+_NO_COLUMN: Final = 1 << 60
 # So much of what is recorded is drawn from the live edge: it is written a little later.
 _OVERLAP_MS: Final = 30_000
 _AGAIN_BEHIND_TAIL_MS: Final = 60_000
@@ -77,6 +79,17 @@ def wish_for(
     )
 
 
+class EdgeNews(Struct, frozen=True, eq=False):
+    """The newest columns, which have changed since `changed_ms`.
+
+    They are all columns of the live edge if it `is_whole`, else those that follow the ones before.
+    """
+
+    cells: Heatmap
+    changed_ms: int
+    is_whole: bool
+
+
 class LiveEdge:
     """Keeps the columns of the newest minutes, in the bins and rows that a view wants."""
 
@@ -84,6 +97,8 @@ class LiveEdge:
         self._columns: EdgeColumns | None = None
         self._tail: DepthTail | None = None
         self._is_recorded = False
+        # The columns before this one are over, and were given.
+        self._open_from = _NO_COLUMN
 
     def want(self, wish: HeatmapWish, tail: DepthTail | None, *, is_recorded: bool) -> bool:
         """Keep the columns of a wish; return whether they are others than before.
@@ -100,6 +115,7 @@ class LiveEdge:
         if held is not None and is_same and _is_served(held, wish):
             return False
         self._is_recorded = is_recorded
+        self._open_from = _NO_COLUMN
         bin_ms = wish.bins.bin_ms
         begin = max(tail.from_ms // bin_ms * bin_ms, wish.bins.from_ms)
         if is_recorded:
@@ -112,16 +128,22 @@ class LiveEdge:
         self._columns = EdgeColumns(wish.market, bins, wish.steps, wish.statistic, wish.side)
         return True
 
-    def follow(self) -> tuple[Heatmap, int] | None:
-        """Take what is new; return the columns, and since when they changed (ms); None: nothing."""
+    def follow(self) -> EdgeNews | None:
+        """Take what is new; None: nothing is. Raises as `EdgeColumns`."""
         columns, tail = self._columns, self._tail
         if columns is None or tail is None:
             return None
         first = columns.follow(tail)
-        cells = None if first is None else columns.heatmap()
-        if first is None or cells is None:
+        if first is None:
             return None
-        return cells, columns.bins.from_ms + first * columns.bins.bin_ms
+        # To copy all columns with each event takes longer than all the rest.
+        is_whole = first < self._open_from or columns.reached - self._open_from > _MOST_OPEN
+        begin = 0 if is_whole else self._open_from
+        if is_whole:
+            self._open_from = columns.reached - 1
+        cells = columns.heatmap(begin)
+        changed_ms = columns.bins.from_ms + first * columns.bins.bin_ms
+        return None if cells is None else EdgeNews(cells, changed_ms, is_whole)
 
     @property
     def gaps(self) -> tuple[Gap, ...]:

@@ -39,14 +39,15 @@ class Scene:
     def __init__(self, theme: Theme) -> None:
         self._ground = theme.panel
         self._parts: list[Source] = []
-        self._tail: Source | None = None
+        self._tail: list[Source] = []
         self.known = Known()
         self.quantiser: Quantiser | None = None
         self.tables = Tables(colour_table(ColourMap.FIRE, FIRST_SIZE, 255))
         self._has_own_tables = True
         self._grid: PixelGrid | None = None
         self._held: Region | None = None
-        self._pixels: Pixels = np.zeros((1, 1), np.uint32)
+        self._pixels: Pixels = np.zeros((0, 0), np.uint32)
+        self._spare: Pixels = np.zeros((0, 0), np.uint32)
         self._image = QImage()
         # From this time on the image is to be painted anew; None: it is as it should be.
         self._dirty_ms: float | None = None
@@ -58,14 +59,22 @@ class Scene:
         return self._parts[-1].heatmap if self._parts else None
 
     @property
-    def tail(self) -> Heatmap | None:
-        """The cells of the live edge."""
-        return None if self._tail is None else self._tail.heatmap
+    def has_tail(self) -> bool:
+        """Whether the live edge is shown."""
+        return bool(self._tail)
 
     @property
     def sources(self) -> Sequence[Source]:
         """All that is drawn; a later one lies over those before."""
-        return [*self._parts, *([] if self._tail is None else [self._tail])]
+        return [*self._parts, *self._tail]
+
+    def source_at(self, at_ms: float) -> tuple[Source, int] | None:
+        """Return what is drawn at a time, and its column; None: no cells."""
+        for source in reversed(self.sources):
+            column = int(source.columns(np.array([float(at_ms)]))[0])
+            if column >= 0:
+                return source, column
+        return None
 
     def set_theme(self, theme: Theme) -> None:
         """Draw in `theme`; the cells stay on their dark ground."""
@@ -74,7 +83,7 @@ class Scene:
 
     def reset(self) -> None:
         """Another market begins."""
-        self._parts, self._tail, self.quantiser = [], None, None
+        self._parts, self._tail, self.quantiser = [], [], None
         self.known = Known()
         self._has_own_tables = True
         self._forget()
@@ -91,14 +100,23 @@ class Scene:
         self._take_quantiser()
         self._forget()
 
-    def set_tail(self, tail: Heatmap | None, exponent: int, changed_ms: float) -> None:
-        """Show the live edge, which has changed since `changed_ms`."""
-        if tail is None or not tail.values.size:
-            self._tail = None
-        else:
-            self._tail = Source(tail, exponent=exponent)
-            self._take_quantiser()
+    def set_tail(self, cells: Heatmap, exponent: int, changed_ms: float, *, is_whole: bool) -> None:
+        """Show the live edge, which has changed since `changed_ms`.
+
+        `cells` are all of it if they are `is_whole`, else those that lie over all of it.
+        """
+        if not cells.values.size:
+            return
+        source = Source(cells, exponent=exponent)
+        self._tail = [source] if is_whole else [*self._tail[:1], source]
+        self._take_quantiser()
         self._soil(changed_ms)
+
+    def drop_tail(self) -> None:
+        """Show no live edge."""
+        if self._tail:
+            self._tail = []
+            self._forget()
 
     def set_known(self, known: Known) -> None:
         """Show up to which time there is something, and where gaps are."""
@@ -158,7 +176,7 @@ class Scene:
             rows = max(_LEAST_MARGIN, region.height // _MARGIN)
             now = region.widened(columns, rows)
             common = None if held is None else now.common(held)
-            self._allot(grid, now)
+            self._allot(grid, now, is_new=common is None)
             if held is None or common is None:
                 self._dirty_ms = None
                 self._paint_region(grid, now, now, ratio)
@@ -174,9 +192,16 @@ class Scene:
                 part = Region(left, of.right, of.bottom, of.top)
                 self._paint_region(grid, of, part, ratio)
 
-    def _allot(self, grid: PixelGrid, held: Region) -> None:
+    def _allot(self, grid: PixelGrid, held: Region, *, is_new: bool) -> None:
+        """Have pixels for `held`; if all of it is painted anew, those that there are."""
         self._grid, self._held = grid, held
-        self._pixels = np.empty((held.height, held.width), np.uint32)
+        size = held.height, held.width
+        if is_new and self._pixels.shape == size:
+            return
+        # New memory takes longer than to paint it, so two arrays take turns.
+        self._pixels, self._spare = self._spare, self._pixels
+        if self._pixels.shape != size:
+            self._pixels = np.empty(size, np.uint32)
         self._image = QImage(
             self._pixels.data,
             held.width,

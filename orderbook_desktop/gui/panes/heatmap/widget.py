@@ -13,7 +13,7 @@ from orderbook_desktop.core.event_times import NS_A_MS
 from orderbook_desktop.core.replay_status import ReplayStatus
 from orderbook_desktop.core.time_text import moment_text
 from orderbook_desktop.gui.actions import Action, FocusKeys
-from orderbook_desktop.gui.panes.heatmap.canvas import HeatmapCanvas
+from orderbook_desktop.gui.panes.heatmap.canvas import ZOOM, HeatmapCanvas
 from orderbook_desktop.gui.panes.heatmap.painter import gap_texts, price_at, time_at
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.theme import Theme
@@ -62,7 +62,6 @@ _PLAY: Final = Action(
 )
 
 _NOTCH: Final = 120
-_ZOOM: Final = 1.25
 _KEY_MOVE: Final = 0.1
 _DOUBLE: Final = 2.0
 # A press that moves less is a click.
@@ -155,9 +154,9 @@ class HeatmapPane(HeatmapCanvas):
         elif modifiers & Qt.KeyboardModifier.ControlModifier or places.prices.contains(
             at.toPoint()
         ):
-            self.zoom_price(_ZOOM**-up, at.y())
+            self.zoom_price(ZOOM**-up, at.y())
         elif up:
-            self.zoom_time(_ZOOM**-up, min(at.x(), places.plot.right() + 1))
+            self.zoom_time(ZOOM**-up, min(at.x(), places.plot.right() + 1))
         event.accept()
 
     def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802 (Qt's name)
@@ -264,10 +263,10 @@ class HeatmapPane(HeatmapCanvas):
                 ),
                 _PAGE: (lambda: move(-1, 0), lambda: move(1, 0)),
                 _ZOOM_TIME: (
-                    *(lambda: zoom_time(1 / _ZOOM), lambda: zoom_time(1 / _ZOOM)),
-                    lambda: zoom_time(_ZOOM),
+                    *(lambda: zoom_time(1 / ZOOM), lambda: zoom_time(1 / ZOOM)),
+                    lambda: zoom_time(ZOOM),
                 ),
-                _ZOOM_PRICE: (lambda: zoom_price(1 / _ZOOM), lambda: zoom_price(_ZOOM)),
+                _ZOOM_PRICE: (lambda: zoom_price(1 / ZOOM), lambda: zoom_price(ZOOM)),
                 _EDGE: (self.to_edge,),
                 _CENTRE: (self.centre,),
                 _WHOLE: (lambda: self._run(self.navigator.show_all),),

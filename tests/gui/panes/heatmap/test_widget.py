@@ -15,6 +15,7 @@ from pytestqt.qtbot import QtBot
 
 from orderbook_desktop.core.checkpoint import image_of
 from orderbook_desktop.core.events import decode_diff
+from orderbook_desktop.core.heatmap.cells import Heatmap
 from orderbook_desktop.core.heatmap.grid import PriceGrid
 from orderbook_desktop.core.heatmap.tail import DepthTail
 from orderbook_desktop.core.heatmap.view import View
@@ -29,7 +30,7 @@ from tests.core.heatmap.made_cells import MadePages, recorded
 from tests.gui.fake_desk import BTC, EVENT_MS, FakeDesk, MovingMarket
 
 BEGIN = EVENT_MS - 7_200_000
-GAP = (EVENT_MS - 400_000, EVENT_MS - 300_000)
+GAP = (EVENT_MS - 200_000, EVENT_MS - 100_000)
 PLOT_GAP = 0xFFD69E52
 
 
@@ -60,7 +61,7 @@ def pane(
     made.hide()
 
 
-def wheel(pane: HeatmapPane, at: QPoint, turns: int, keys: Qt.KeyboardModifier) -> None:
+def wheel(pane: QWidget, at: QPoint, turns: int, keys: Qt.KeyboardModifier) -> None:
     place = QPointF(at)
     event = QWheelEvent(
         place, pane.mapToGlobal(place), QPoint(), QPoint(0, 120 * turns),
@@ -228,6 +229,23 @@ def test_old_cells_are_shown_while_new_ones_are_read(pane: HeatmapPane, pages: M
     assert pane.grab().toImage().pixel(x, y) not in pending
 
 
+def test_the_bar_below_moves_and_zooms_the_view(pane: HeatmapPane) -> None:
+    bar = pane.overview
+    x = bar.x_of(EVENT_MS - 3_600_000)
+    assert x is not None
+    QTest.mouseClick(bar, Qt.MouseButton.LeftButton, pos=QPoint(round(x), bar.height() // 3))
+    view = shown(pane)
+    assert abs((view.from_ms + view.to_ms) // 2 - (EVENT_MS - 3_600_000)) < 10_000
+    wheel(bar, QPoint(round(x), 5), -1, Qt.KeyboardModifier.NoModifier)
+    assert shown(pane).length_ms > view.length_ms
+    assert bar.geometry().top() == pane.places.times.bottom() + 1
+
+
+def newest_of(pane: HeatmapPane) -> Heatmap:
+    assert pane.scene.has_tail
+    return pane.scene.sources[-1].heatmap
+
+
 class TestLiveEdge:
     """The newest minutes come from the live book, whether or not they are recorded."""
 
@@ -255,13 +273,11 @@ class TestLiveEdge:
     def test_its_newest_column_grows_at_the_right_edge(
         self, desk: FakeDesk, pane: HeatmapPane, tail: DepthTail, pages: MadePages
     ) -> None:
-        shown_columns = pane.scene.tail
-        assert shown_columns is not None
+        shown_columns = newest_of(pane)
         assert int(shown_columns.values.max()) >= 60_000 * 10**shown_columns.scale.quantity
         self.step(desk, tail, pane, 60_050)
-        grown = pane.scene.tail
-        assert grown is not None
-        assert len(grown.columns) == len(shown_columns.columns)
+        grown = newest_of(pane)
+        assert grown.to_ms == shown_columns.to_ms
         assert grown.values.max() > shown_columns.values.max()
         assert shown(pane).to_ms == EVENT_MS + 60_050
         moved = pane.grab().toImage()
@@ -274,8 +290,7 @@ class TestLiveEdge:
     ) -> None:
         pane.set_heatmaps(None)
         self.step(desk, tail, pane, 61_000)
-        cells = pane.scene.tail
-        assert cells is not None
+        cells = pane.scene.sources[0].heatmap
         assert int(cells.times_ms[0]) <= tail.from_ms
         plot = pane.places.plot
         image = pane.grab().toImage()
@@ -301,5 +316,5 @@ class TestLiveEdge:
         )
         pane.set_replay(status)
         self.step(desk, tail, pane, 61_000)
-        assert pane.scene.tail is None
+        assert not pane.scene.has_tail
         assert shown(pane).to_ms == at
