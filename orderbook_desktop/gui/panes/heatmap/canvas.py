@@ -35,6 +35,7 @@ ZOOM: Final = 1.25
 # The pages are asked so long after a pan or zoom.
 _SETTLE_MS: Final = 60
 _LOOK_AGAIN_MS: Final = 5_000
+_COLOURS_MS: Final = 1_000
 
 
 class HeatmapCanvas(Pane):
@@ -64,6 +65,7 @@ class HeatmapCanvas(Pane):
         self._problem = ""
         self._settle = QTimer(self, interval=_SETTLE_MS, singleShot=True)
         self._settle.timeout.connect(self.ask)
+        self._coloured = QTimer(self, interval=_COLOURS_MS, singleShot=True)
         self._again = QTimer(self, interval=_LOOK_AGAIN_MS)
         self._again.timeout.connect(self._look_again)
         self.setMinimumSize(260, 160)
@@ -167,7 +169,9 @@ class HeatmapCanvas(Pane):
         self.reader.ask(view, self._size(), grid, self.choice, newest, has_tail=has_tail)
         for layer in self.layers:
             layer.set_view(view, plot)
-        if self._scene is not None:
+        # While it follows the newest moment, colours must not change with each event.
+        if self._scene is not None and not self._coloured.isActive():
+            self._coloured.start()
             self._scene.take_usual_colours()
             self.update()
 

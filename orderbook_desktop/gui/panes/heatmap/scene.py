@@ -28,6 +28,8 @@ _LEAST_MARGIN: Final = 24
 # Answers that lie below the newest one, and are seen where that has nothing yet.
 _KEPT: Final = 2
 _LOW_SHARE, _HIGH_SHARE = 0.25, 0.99
+# Colours stay while cut-offs move by so few bytes, an eighth of a doubling each.
+_SAME_BYTES: Final = 3
 
 
 class Scene:
@@ -44,6 +46,7 @@ class Scene:
         self.quantiser: Quantiser | None = None
         self.tables = Tables(colour_table(ColourMap.FIRE, FIRST_SIZE, 255))
         self._has_own_tables = True
+        self._cut_offs = (0, 0)
         self._grid: PixelGrid | None = None
         self._held: Region | None = None
         self._pixels: Pixels = np.zeros((0, 0), np.uint32)
@@ -148,8 +151,12 @@ class Scene:
         counts = self.histogram()
         counts[:FIRST_SIZE] = 0
         sums = counts.cumsum()
-        if sums[-1]:
-            low, high = (int(sums.searchsorted(s * sums[-1])) for s in (_LOW_SHARE, _HIGH_SHARE))
+        if not sums[-1]:
+            return
+        low, high = (int(sums.searchsorted(s * sums[-1])) for s in (_LOW_SHARE, _HIGH_SHARE))
+        off = max(abs(low - self._cut_offs[0]), abs(high - self._cut_offs[1]))
+        if off > _SAME_BYTES:
+            self._cut_offs = low, high
             self.tables = Tables(colour_table(ColourMap.FIRE, low, max(high, low + 1)))
             self._forget()
 

@@ -333,6 +333,7 @@ class HeatmapPane(HeatmapCanvas):
 
     def _leave(self) -> None:
         """Remember the view, once for several turns of the wheel that follow closely."""
+        self._coloured.stop()
         if not self._gesture.isActive():
             self.navigator.leave()
         self._gesture.start()
