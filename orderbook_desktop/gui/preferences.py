@@ -298,6 +298,14 @@ class Preferences:
         """Remember the least size of trades that is shown of `market`, decimal text."""
         self._settings.setValue(f"tape_size/{market}", size)
 
+    def heatmap_colours(self, market: str) -> str:
+        """Return the heatmap's colours of `market`, as `ColourChoice.text`; empty if none were."""
+        return self._text(f"heatmap_colours/{market}")
+
+    def set_heatmap_colours(self, market: str, text: str) -> None:
+        """Remember the heatmap's colours of `market`."""
+        self._settings.setValue(f"heatmap_colours/{market}", text)
+
     def save(self) -> None:
         """Write the values that are not on the disk yet."""
         self._settings.sync()

@@ -58,14 +58,14 @@ _EMPTY_COLOURS: Final = {
 }
 
 
-def colour_table(colours: ColourMap, low: int, high: int, *, asks: bool = False) -> ColourTable:
+def colour_table(colours: ColourMap, low: float, high: float, *, asks: bool = False) -> ColourTable:
     """Return the colour of each byte, as 0xFFRRGGBB.
 
     Bytes up to `low` have the darkest colour of the map, those from `high` on its lightest. `asks`
     gives their hue in a map of two. Bytes below `FIRST_SIZE` have the same colour in any case.
     """
     stops = _ASKS if asks and colours is ColourMap.TWO_HUES else _STOPS[colours]
-    places = np.clip((np.arange(LAST_SIZE + 1) - low) / max(1, high - low), 0, 1)
+    places = np.clip((np.arange(LAST_SIZE + 1) - low) / max(1.0, high - low), 0, 1)
     at = np.linspace(0, 1, len(stops))
     channels = [
         np.rint(np.interp(places, at, channel)).astype(np.uint32)

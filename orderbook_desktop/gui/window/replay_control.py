@@ -14,6 +14,7 @@ from PySide6.QtGui import QKeyEvent, QKeySequence
 from PySide6.QtWidgets import (
     QAbstractButton,
     QAbstractItemView,
+    QAbstractSlider,
     QAbstractSpinBox,
     QApplication,
     QComboBox,
@@ -362,6 +363,10 @@ _KEYS: Final = frozenset(sequence.toString() for action in ACTIONS for sequence 
 _OF_LISTS: Final = (
     *(Qt.Key.Key_Space, Qt.Key.Key_Up, Qt.Key.Key_Down, Qt.Key.Key_Home, Qt.Key.Key_End),
 )
+_OF_SLIDERS: Final = (
+    *(Qt.Key.Key_Left, Qt.Key.Key_Right, Qt.Key.Key_Up, Qt.Key.Key_Down),
+    *(Qt.Key.Key_Home, Qt.Key.Key_End),
+)
 
 
 def _has_use_for(focused: QWidget, event: QKeyEvent) -> bool:
@@ -379,5 +384,7 @@ def _has_use_for(focused: QWidget, event: QKeyEvent) -> bool:
             return focused.isEditable() or key in _OF_LISTS
         case QAbstractItemView():
             return key in _OF_LISTS
+        case QAbstractSlider():
+            return key in _OF_SLIDERS
         case _:
             return isinstance(focused, QAbstractButton) and key == Qt.Key.Key_Space

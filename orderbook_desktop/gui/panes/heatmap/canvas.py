@@ -5,21 +5,26 @@ from __future__ import annotations
 from datetime import tzinfo
 from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import replace
 from PySide6.QtCore import QRect, QSize, QTimer
 from PySide6.QtGui import QFont, QHideEvent, QPainter, QPaintEvent, QResizeEvent, QShowEvent
 from PySide6.QtWidgets import QWidget
 
 from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.heatmap.choices import Statistic
+from orderbook_desktop.core.heatmap.cut_offs import ColourChoice, CutOffScale, Shades
 from orderbook_desktop.core.heatmap.grid import PriceGrid
 from orderbook_desktop.core.heatmap.navigator import Navigator
 from orderbook_desktop.core.heatmap.pages import HeatmapPages, HeatmapPart, RecordedMarket
 from orderbook_desktop.core.heatmap.view import View
 from orderbook_desktop.core.replay_status import ReplayStatus
+from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.core.time_text import duration_text, moment_text
 from orderbook_desktop.core.timeline import Gap, Timeline
 from orderbook_desktop.core.wording import counted
 from orderbook_desktop.gui.panes.book_frame import BookFrame, Message, message_of
 from orderbook_desktop.gui.panes.heatmap.layers import Layer
+from orderbook_desktop.gui.panes.heatmap.legend import CutOffLegend
 from orderbook_desktop.gui.panes.heatmap.painter import HeatmapPainter, Places
 from orderbook_desktop.gui.panes.heatmap.reading import CellReader, Choice, LiveEdge, wish_for
 from orderbook_desktop.gui.panes.pane import Pane, paint_message
@@ -35,7 +40,6 @@ ZOOM: Final = 1.25
 # The pages are asked so long after a pan or zoom.
 _SETTLE_MS: Final = 60
 _LOOK_AGAIN_MS: Final = 5_000
-_COLOURS_MS: Final = 1_000
 
 
 class HeatmapCanvas(Pane):
@@ -57,6 +61,11 @@ class HeatmapCanvas(Pane):
         self.edge = LiveEdge()
         self.layers: list[Layer] = []
         self.choice = Choice()
+        self.legend = CutOffLegend(theme, self)
+        self.legend.shades_changed.connect(self._take_shades)
+        self.legend.chosen.connect(self._remember_colours)
+        self.legend.statistic_chosen.connect(self._choose_statistic)
+        self.legend.hide()
         self._scene: Scene | None = None
         self._overview: OverviewBar | None = None
         self._frame: BookFrame | None = None
@@ -65,7 +74,6 @@ class HeatmapCanvas(Pane):
         self._problem = ""
         self._settle = QTimer(self, interval=_SETTLE_MS, singleShot=True)
         self._settle.timeout.connect(self.ask)
-        self._coloured = QTimer(self, interval=_COLOURS_MS, singleShot=True)
         self._again = QTimer(self, interval=_LOOK_AGAIN_MS)
         self._again.timeout.connect(self._look_again)
         self.setMinimumSize(260, 160)
@@ -95,18 +103,20 @@ class HeatmapCanvas(Pane):
         right = self._painter.price_axis_width(self.view, self.navigator.tick)
         below = self._painter.time_axis_height
         bar = 0 if self._overview is None else self._overview.height()
-        width, height = max(1, self.width() - right), max(1, self.height() - below - bar)
+        top = self.legend.sizeHint().height()
+        width, height = self.width() - right, self.height() - below - bar - top
+        width, height = max(1, width), max(1, height)
         return Places(
-            QRect(0, 0, width, height),
-            QRect(0, height, width, below),
-            QRect(width, 0, right, height),
+            QRect(0, top, width, height),
+            QRect(0, top + height, width, below),
+            QRect(width, top, right, height),
         )
 
     def set_frame(self, frame: BookFrame) -> None:
         """Follow the book of `frame`; another market begins at its newest moment."""
         before = self._frame
         if before is None or frame.symbol.market != before.symbol.market:
-            self._begin(frame.symbol.market)
+            self._begin(frame.symbol)
         self._frame = frame
         for layer in self.layers:
             layer.follow(frame)
@@ -151,12 +161,14 @@ class HeatmapCanvas(Pane):
             self._scene.set_theme(theme)
         if self._overview is not None:
             self._overview.set_theme(theme)
+        self.legend.set_theme(theme)
         super().set_theme(theme)
 
     def begin_anew(self) -> None:
         """Treat the next frame as that of another market."""
         self._frame = None
         self.navigator.view = None
+        self.legend.hide()
         self.update()
 
     def ask(self) -> None:
@@ -169,11 +181,33 @@ class HeatmapCanvas(Pane):
         self.reader.ask(view, self._size(), grid, self.choice, newest, has_tail=has_tail)
         for layer in self.layers:
             layer.set_view(view, plot)
-        # While it follows the newest moment, colours must not change with each event.
-        if self._scene is not None and not self._coloured.isActive():
-            self._coloured.start()
-            self._scene.take_usual_colours()
+        self._fit_colours()
+
+    def _fit_colours(self) -> None:
+        """Have the legend look at the sizes in sight."""
+        if self._scene is not None and self._scene.quantiser is not None:
+            base = self._scene.quantiser.base
+            self.legend.set_scale(CutOffScale(self._scene.histogram(), base))
             self.update()
+
+    def _take_shades(self, shades: Shades) -> None:
+        from orderbook_desktop.core.heatmap.plot import Tables  # noqa: PLC0415
+
+        self.scene.set_tables(Tables(*shades.tables))
+        self.update()
+
+    def _remember_colours(self, choice: ColourChoice) -> None:
+        if self._frame is not None:
+            self._preferences.set_heatmap_colours(self._frame.symbol.market, choice.text)
+
+    def _choose_statistic(self, statistic: Statistic) -> None:
+        """Show another statistic; what was read of the one before is forgotten."""
+        self.choice = replace(self.choice, statistic=statistic)
+        self.reader.wish = None
+        if self._scene is not None:
+            self._scene.reset()
+        self._follow()
+        self._changed()
 
     @property
     def grid(self) -> PriceGrid | None:
@@ -244,7 +278,11 @@ class HeatmapCanvas(Pane):
         """Ask for what the new size needs."""
         super().resizeEvent(event)
         self._place_overview()
+        self._place_legend()
         self._changed()
+
+    def _place_legend(self) -> None:
+        self.legend.setGeometry(0, 0, self.width(), self.legend.sizeHint().height())
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 (Qt's name)
         """Read what is recorded, and look again now and then while visible."""
@@ -267,14 +305,17 @@ class HeatmapCanvas(Pane):
             self._settle.start()
         self.update()
 
-    def _begin(self, market: str) -> None:
+    def _begin(self, symbol: SymbolInfo) -> None:
+        colours = ColourChoice.of_text(self._preferences.heatmap_colours(symbol.market))
+        self.legend.begin(colours, symbol.base)
+        self.choice = replace(self.choice, statistic=colours.statistic)
         self.navigator.view = None
         self._problem = ""
         if self._scene is not None:
             self._scene.reset()
         for layer in self.layers:
             layer.reset()
-        self.reader.begin(market)
+        self.reader.begin(symbol.market)
 
     def _follow(self) -> None:
         """Follow the newest moment and the mid."""
@@ -288,6 +329,7 @@ class HeatmapCanvas(Pane):
                 self.update()
                 return
             navigator.begin(newest, mid, max(1, frame.format.tick), frame.format.scale.price)
+            self.legend.show()
             self._changed()
         else:
             exponent = frame.format.scale.price
@@ -371,7 +413,7 @@ class HeatmapCanvas(Pane):
         self._problem = part.problem
         if view is not None:
             self.scene.set_part(part, view.exponent, is_first=is_first)
-            self.scene.take_usual_colours()
+            self._fit_colours()
         self.update()
 
     def _take_recorded(self, recorded: RecordedMarket) -> None:
@@ -434,6 +476,7 @@ class HeatmapCanvas(Pane):
         return message_of(self._frame)
 
     def _take_fonts(self) -> None:
+        self._place_legend()
         self._painter = HeatmapPainter(self._theme, QFont(self.font()))
 
 

@@ -27,9 +27,6 @@ _MARGIN: Final = 16
 _LEAST_MARGIN: Final = 24
 # Answers that lie below the newest one, and are seen where that has nothing yet.
 _KEPT: Final = 2
-_LOW_SHARE, _HIGH_SHARE = 0.25, 0.99
-# Colours stay while cut-offs move by so few bytes, an eighth of a doubling each.
-_SAME_BYTES: Final = 3
 
 
 class Scene:
@@ -45,8 +42,6 @@ class Scene:
         self.known = Known()
         self.quantiser: Quantiser | None = None
         self.tables = Tables(colour_table(ColourMap.FIRE, FIRST_SIZE, 255))
-        self._has_own_tables = True
-        self._cut_offs = (0, 0)
         self._grid: PixelGrid | None = None
         self._held: Region | None = None
         self._pixels: Pixels = np.zeros((0, 0), np.uint32)
@@ -88,7 +83,6 @@ class Scene:
         """Another market begins."""
         self._parts, self._tail, self.quantiser = [], [], None
         self.known = Known()
-        self._has_own_tables = True
         self._forget()
 
     def set_part(self, part: HeatmapPart, exponent: int, *, is_first: bool) -> None:
@@ -135,7 +129,7 @@ class Scene:
 
     def set_tables(self, tables: Tables) -> None:
         """Show sizes in these colours."""
-        self.tables, self._has_own_tables = tables, False
+        self.tables = tables
         self._forget()
 
     def histogram(self) -> Int64Array:
@@ -143,22 +137,6 @@ class Scene:
         if self._seen is None or self.quantiser is None:
             return np.zeros(256, np.int64)
         return self._plot().counts(*self._seen)
-
-    def take_usual_colours(self) -> None:
-        """Fit the colours to what is in sight, unless they were chosen."""
-        if not self._has_own_tables:
-            return
-        counts = self.histogram()
-        counts[:FIRST_SIZE] = 0
-        sums = counts.cumsum()
-        if not sums[-1]:
-            return
-        low, high = (int(sums.searchsorted(s * sums[-1])) for s in (_LOW_SHARE, _HIGH_SHARE))
-        off = max(abs(low - self._cut_offs[0]), abs(high - self._cut_offs[1]))
-        if off > _SAME_BYTES:
-            self._cut_offs = low, high
-            self.tables = Tables(colour_table(ColourMap.FIRE, low, max(high, low + 1)))
-            self._forget()
 
     def draw(self, painter: QPainter, plot: QRect, view: View, ratio: float) -> None:
         """Draw what `view` shows into `plot`, on a device with this pixel ratio."""

@@ -104,7 +104,7 @@ def test_the_image_moves_with_a_pan_and_is_the_one_painted_anew(
 
 def test_the_wheel_zooms_time_around_the_pointer_and_prices_with_ctrl(pane: HeatmapPane) -> None:
     plot = pane.places.plot
-    at = QPoint(plot.width() // 2, plot.height() // 4)
+    at = plot.topLeft() + QPoint(plot.width() // 2, plot.height() // 4)
     before = shown(pane)
     wheel(pane, at, 1, Qt.KeyboardModifier.NoModifier)
     view = shown(pane)
