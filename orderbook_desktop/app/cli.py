@@ -340,9 +340,14 @@ def _id_of_import(given: str) -> str:
     return key
 
 
-def _check_named(symbol: str | None, file: Path | None) -> None:
+def _named(symbol: str | None, file: Path | None) -> tuple[str | None, Path | None]:
+    """Return the symbol and the packed file to read; a packed file may stand in SYMBOL's place."""
+    from orderbook_desktop.app.commands.packed import named_file  # noqa: PLC0415
+
     if symbol is None and file is None:
-        raise typer.BadParameter("name a SYMBOL, or a packed file by --file")
+        raise typer.BadParameter("name a SYMBOL, or a packed file (.obd)")
+    path = None if symbol is None or file is not None else named_file(symbol)
+    return (symbol, file) if path is None else (None, path)
 
 
 @cli.command(name="export")
@@ -363,7 +368,7 @@ def export_recording(
     """Write a recording to a file for other tools."""
     from orderbook_desktop.app.commands.export import run_export  # noqa: PLC0415
 
-    _check_named(symbol, file)
+    symbol, file = _named(symbol, file)
     _begin_log(settings, "export", symbol or "", file or "")
     span = {"from_ms": from_ms, "to_ms": to_ms}
     raise typer.Exit(run_export(settings, symbol, form, output, **span, force=force, file=file))
@@ -400,7 +405,7 @@ def heatmap(
     """Draw how much stood at which price and when, without a window."""
     from orderbook_desktop.app.commands.heatmap import HeatmapWish, run_heatmap  # noqa: PLC0415
 
-    _check_named(symbol, file)
+    symbol, file = _named(symbol, file)
     if (price_from is None) != (price_to is None):
         raise typer.BadParameter("give --price-from and --price-to together, or neither of them")
     _begin_log(settings, "heatmap", symbol or "", file or "")
@@ -530,7 +535,7 @@ def replay(
     from orderbook_desktop.app.commands.replay import Served, order_of, run_replay, speed_of  # noqa: PLC0415
     from orderbook_desktop.replay.served import Play  # noqa: PLC0415
 
-    _check_named(symbol, file)
+    symbol, file = _named(symbol, file)
     _begin_log(settings, "replay", symbol or "", file or "")
     play = Play(
         from_ms=from_ms,

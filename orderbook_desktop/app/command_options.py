@@ -9,12 +9,12 @@ import typer
 
 Port = Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="Port; 0: any free port.")]
 Host = Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")]
-OptionalSymbol = Annotated[str | None, typer.Argument(metavar="SYMBOL", show_default=False)]
+OptionalSymbol = Annotated[str | None, typer.Argument(metavar="SYMBOL|FILE", show_default=False)]
 PackedFile = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="Read a packed file (.obd); with one symbol in it, SYMBOL may be left out.",
+        help="Read a packed file (.obd); with one symbol in it, it may stand in SYMBOL's place.",
         show_default=False,
     ),
 ]

@@ -139,6 +139,25 @@ async def replayed(
     belong to no known book are left out. Raises what reading a recording raises; close the
     generator.
     """
+    # A run's book may lie in the time while all of its events lie behind it.
+    waiting: list[ReplayPart] = []
+    async with aclosing(_all_replayed(place, market, from_ms, to_ms, order)) as parts:
+        async for part in parts:
+            waiting.append(part)
+            if len(part):
+                for one in waiting:
+                    yield one
+                waiting.clear()
+
+
+async def _all_replayed(
+    place: Database | RecordingStore,
+    market: str,
+    from_ms: int | None,
+    to_ms: int | None,
+    order: ReplayOrder,
+) -> AsyncGenerator[ReplayPart]:
+    """Iterate over what `replayed` gives, and over an empty part that opens a run at the end."""
     recording, recorded_trades = Recording(place, market), RecordedTrades(place, market)
     merge = _Merge(order)
     async with (

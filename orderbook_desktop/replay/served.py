@@ -50,6 +50,7 @@ _RESTART: Final = 1012
 _CLIENTS_BACK_WITHIN_S: Final = 10.0
 # A client that reads slowly slows the replay down, and is not cut off.
 _BACKLOG: Final = 2**18
+_NAME: Final = "the replay"
 _SOON_MS: Final = 60_000
 
 
@@ -81,16 +82,27 @@ class Played(Struct):
 
 
 class NothingToPlay(KnownError):
-    """Nothing of `market` is recorded from `from_ms` to before `to_ms`; None: at all."""
+    """Nothing of `market` is recorded from `from_ms` to before `to_ms`; None: at all.
+
+    `gap` is the one in which all of that time lies; None: in no single one.
+    """
 
     market: str
     from_ms: int | None
     to_ms: int | None
+    gap: Gap | None = None
 
     def __str__(self) -> str:
         since = "" if self.from_ms is None else f" from {time_text(self.from_ms)}"
         until = "" if self.to_ms is None else f" to {time_text(self.to_ms)}"
         symbol, _ = split_symbol(self.market)
+        if self.gap is not None:
+            gap = f"{time_text(self.gap.from_ms)} to {time_text(self.gap.to_ms)}"
+            account = self.gap.account
+            return (
+                f"Nothing is recorded of {symbol}{since}{until}: all of it lies in the gap from "
+                f"{gap} ({account})."
+            )
         return (
             f"Nothing is recorded of {symbol}{since}{until}; orderbook-desktop recordings lists "
             "what is."
@@ -176,15 +188,17 @@ class RecordedSource:
         timeline = await Recording(self._store, self._market).timeline()
         self._gaps = timeline.gaps
         begin = None if play.from_ms is None else timeline.at(play.from_ms)
-        if isinstance(begin, Gap):
-            self._on_gap(begin)
+        gap = begin if isinstance(begin, Gap) else None
         part_of_it = timeline.between(play.from_ms, play.to_ms)
         self._span_ms = part_of_it.from_ms, part_of_it.to_ms
         parts = replayed(self._store, self._market, play.from_ms, play.to_ms, play.order)
         self._parts = one_ahead(_prepared(parts, self._market))
         self._first = await anext(self._parts, None)
         if self._first is None:
-            raise NothingToPlay(self._market, play.from_ms, play.to_ms)
+            is_over = gap is not None and (play.to_ms is None or play.to_ms > gap.to_ms)
+            raise NothingToPlay(self._market, play.from_ms, play.to_ms, None if is_over else gap)
+        if gap is not None:
+            self._on_gap(gap)
         part = self._first.part
         self._listings[self._market] = _listing_of(part, self._market)
         if part.depth is not None:
@@ -310,7 +324,7 @@ def serve_recording(source: RecordedSource, host: str, port: int, *, stays: bool
     At the end of the recording it closes the websockets; if it `stays` they remain open, and REST
     goes on serving the last book.
     """
-    exchange = LocalExchange(source, host=host, port=port, close_at_end=not stays)
+    exchange = LocalExchange(source, host=host, port=port, close_at_end=not stays, name=_NAME)
     source.attach(exchange)
     return exchange
 

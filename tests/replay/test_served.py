@@ -255,6 +255,30 @@ async def test_a_gap_in_which_the_play_is_to_begin_is_told(database: Database) -
     assert source.reached_ms == second.events[-1].event_ms
 
 
+async def test_a_time_that_lies_in_a_gap_is_refused(database: Database) -> None:
+    first, second = await _with_gap(database, 3_600_000)
+    gaps: list[Gap] = []
+    begin, end = first.events[-1].event_ms + 1_000, second.events[0].event_ms
+    told = r"BTC/USDT from .* to .*: all of it lies in the gap from .* to .* \(.*\)\.$"
+    for to_ms in (end - 1_000, end):
+        with pytest.raises(NothingToPlay, match=told):
+            async with _served(database, replace(_MAX, from_ms=begin, to_ms=to_ms), gaps):
+                pass
+    assert not gaps
+    # Trades were recorded meanwhile.
+    times = range(begin, begin + 8)
+    trades = [received(at, time * 1_000_000, T=time) for at, time in enumerate(times, 1)]
+    await recorded(database, trades)
+    play = replace(_MAX, from_ms=begin, to_ms=end - 1_000)
+    async with (
+        asyncio.timeout(60),
+        _served(database, play, gaps) as exchange,
+        streams(exchange, _BOTH) as websocket,
+    ):
+        assert len(await _frames(websocket)) == 8
+    assert len(gaps) == 1
+
+
 async def test_amid_a_gap_no_book_is_served(database: Database) -> None:
     first, _ = await _with_gap(database, 3_600_000)
     async with asyncio.timeout(60), _served(database, Play(speed=10.0, delay_s=0)) as exchange:

@@ -35,6 +35,8 @@ _TRADES_USUALLY: Final = 500
 _TRADES_AT_MOST: Final = 1000
 _TRADE_NUMBERS: Final = ("fromId", "startTime", "endTime", "limit")
 
+_MANDATORY: Final = "Mandatory parameter '{}' was not sent, was empty/null, or malformed."
+
 _DAY_MS: Final = 86_400_000
 
 _REASONS = {418: "I'm a teapot", 451: "Unavailable For Legal Reasons"}
@@ -114,6 +116,8 @@ class RestApi:
         )
         count = min(_TRADES_USUALLY if limit is None else limit, _TRADES_AT_MOST)
         tape = self._tapes.of(market)
+        if from_ms is not None and to_ms is not None and from_ms > to_ms:
+            return error_answer(-1102, _MANDATORY.format("endTime"))
         if from_id is None:
             found = tape.between(from_ms, to_ms, count)
         elif from_ms is not None or to_ms is not None:
@@ -187,9 +191,7 @@ class RestApi:
 def _refusal(query: dict[str, str], numbers: Sequence[str]) -> Answer | None:
     """Return the refusal of a request whose parameters are a symbol and `numbers`, or None."""
     if not query.get("symbol"):
-        return error_answer(
-            -1102, "Mandatory parameter 'symbol' was not sent, was empty/null, or malformed."
-        )
+        return error_answer(-1102, _MANDATORY.format("symbol"))
     if not query.keys() <= {"symbol", *numbers}:
         count = len(numbers) + 1
         return error_answer(

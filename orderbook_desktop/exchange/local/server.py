@@ -96,16 +96,23 @@ def _faults(board: FaultBoard) -> dict[str, Any]:
     }
 
 
+LOCAL_EXCHANGE: Final = "the local exchange"
+
+
 class CannotListen(KnownError):
-    """The exchange could not open its port, for the operating system's `reason`."""
+    """The exchange could not open its port, for the operating system's `reason`.
+
+    `name` is what the exchange is called in the sentence.
+    """
 
     host: str
     port: int
     reason: str
+    name: str = LOCAL_EXCHANGE
 
     def __str__(self) -> str:
         return (
-            f"The local exchange cannot listen on {self.host} port {self.port} "
+            f"{self.name[0].upper()}{self.name[1:]} cannot listen on {self.host} port {self.port} "
             f"({self.reason}); choose another address with --host, or another port with --port."
         )
 
@@ -115,7 +122,7 @@ class PortInUse(CannotListen):
 
     def __str__(self) -> str:
         return (
-            f"Port {self.port} is already in use, so the local exchange cannot listen on it; "
+            f"Port {self.port} is already in use, so {self.name} cannot listen on it; "
             "choose another one with --port."
         )
 
@@ -128,7 +135,7 @@ class LocalExchange:
     also be ordered over HTTP (`/control/fault`). `weight_limit` is the request weight that it
     grants in a minute, and `trades_kept` how many trades of a market it serves. With `close_at_end`
     the websockets are closed when the source has played out; else they stay open and REST goes on
-    serving the final book.
+    serving the final book. `name` is what sentences call it.
 
     `fault_board` lists the faults that happened. Entering raises `PortInUse` or `CannotListen`, or
     the source's own `KnownError`.
@@ -145,9 +152,11 @@ class LocalExchange:
         close_at_end: bool = False,
         weight_limit: int = 6000,
         trades_kept: int = KEPT_AT_MOST,
+        name: str = LOCAL_EXCHANGE,
     ) -> None:
         self.fault_board = FaultBoard()
         self._source = source
+        self._name = name
         self._host = host
         self._port = port
         self._port_is_held = port_is_held
@@ -272,12 +281,12 @@ class LocalExchange:
         except (socket.gaierror, UnicodeError) as error:
             # UnicodeError: no name at all, such as one with two dots in a row.
             reason = "it is no address of this computer"
-            raise CannotListen(self._host, self._port, reason) from error
+            raise CannotListen(self._host, self._port, reason, self._name) from error
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                raise PortInUse(self._host, self._port, "in use") from error
+                raise PortInUse(self._host, self._port, "in use", self._name) from error
             reason = os.strerror(error.errno) if error.errno else str(error)
-            raise CannotListen(self._host, self._port, reason) from error
+            raise CannotListen(self._host, self._port, reason, self._name) from error
 
     async def _play(self) -> None:
         try:

@@ -204,7 +204,7 @@ def test_the_frames_are_those_of_the_real_capture(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="ended by a signal")
 def test_it_ends_on_request(packed: Path, tmp_path: Path) -> None:
-    with _started(tmp_path, "replay", "--file", str(packed), "--port", "0") as replay:
+    with _started(tmp_path, "replay", str(packed), "--port", "0") as replay:
         _addresses(replay)
         assert replay.stdout is not None
         assert replay.stdout.readline() == (
@@ -243,7 +243,7 @@ _OUTSIDE = ("--from", "2001-01-01", "--to", "2001-01-02")
         (["--speed", "quick"], "--speed is 'quick', but must be 0.01 to 10000 times"),
         (["--order", "none"], "--order is 'none', but must be received or exchange"),
         (["B TC"], "SYMBOL is 'B TC', but must be a spot symbol"),
-        (["--host", "192.0.2.77"], "cannot listen on 192.0.2.77"),
+        (["--host", "192.0.2.77"], "The replay cannot listen on 192.0.2.77"),
     ],
 )
 def test_what_is_wrong_is_one_sentence(
@@ -261,7 +261,10 @@ def test_a_port_in_use_and_a_missing_symbol_are_told(packed: Path, tmp_path: Pat
         port = str(taken.getsockname()[1])
         done = run_command(tmp_path, "replay", "--file", str(packed), "--port", port)
     assert done.returncode == 1
-    assert done.stderr.startswith(f"orderbook-desktop: Port {port} is already in use")
+    assert done.stderr == (
+        f"orderbook-desktop: Port {port} is already in use, so the replay cannot listen on it; "
+        "choose another one with --port.\n"
+    )
     assert run_command(tmp_path, "replay").returncode == 2
     done = run_command(tmp_path, "replay", "BTC/USDT", "--from", "noon")
     assert done.returncode == 2

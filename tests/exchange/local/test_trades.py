@@ -204,6 +204,7 @@ async def test_what_is_sent_can_be_asked_for_again(exchange: LocalExchange) -> N
         ("symbol=BTCUSDT&fromId=²", -1100),
         ("symbol=BTCUSDT&limit=0", -1130),
         ("symbol=BTCUSDT&since=1", -1101),
+        ("symbol=BTCUSDT&startTime=2&endTime=1", -1102),
         ("symbol=BTCUSDT&fromId=1&startTime=1", -1128),
     ],
 )
