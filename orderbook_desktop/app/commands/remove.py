@@ -81,6 +81,7 @@ def as_fields(symbol: str, removal: Removal) -> dict[str, Any]:
         "from_ms": begin,
         "to_ms": end,
         **({"trades": removal.trades.trades} if removal.trades.runs else {}),
+        **({"bookmarks": removal.bookmarks} if removal.bookmarks else {}),
     }
 
 

@@ -176,6 +176,7 @@ def as_fields(symbol: str, found: Verified, tiles: CheckedTiles | None = None) -
         "running": found.recorder.is_live,
         "recorder": found.recorder.value or None,
         **({"trades": _trade_fields(found.trades)} if found.trades.runs else {}),
+        **({"bookmarks": found.bookmarks} if found.bookmarks else {}),
         **({"tiles": to_builtins(tiles)} if tiles is not None and tiles.kept else {}),
     }
 
@@ -278,7 +279,10 @@ def _coverage(found: Verified) -> list[tuple[str, str]]:
         else "no snapshot to compare with (a recorder takes one a minute after a segment begins)"
     )
     lines.append(("witnesses", witnesses))
-    return lines + _of_trades(found.trades)
+    lines += _of_trades(found.trades)
+    if found.bookmarks:
+        lines.append(("bookmarks", f"{found.bookmarks:,}, as they were stored"))
+    return lines
 
 
 def _of_trades(proven: ProvenTrades) -> list[tuple[str, str]]:

@@ -162,10 +162,14 @@ class Part(Struct, frozen=True):
 
 
 class Removal(Struct, frozen=True):
-    """What a request removes: parts of segments, whole runs without a book, and trades."""
+    """What a request removes: parts of segments, whole runs without a book, and trades.
+
+    With the last of a market's recording its `bookmarks` go, so many of them.
+    """
 
     parts: Sequence[Part]
     trades: TradeRemoval = TradeRemoval()
+    bookmarks: int = 0
 
     @property
     def is_empty(self) -> bool:
@@ -212,10 +216,11 @@ class Removal(Struct, frozen=True):
         if self.trades.runs:
             trades = counted(self.trades.trades, "trade")
             what = f"{what} and {trades}" if self.parts else trades
+        marks = f", with {counted(self.bookmarks, 'bookmark')}" if self.bookmarks else ""
         if self.span_ms is None:
-            return f"{what} of {symbol}"
+            return f"{what} of {symbol}{marks}"
         begin, end = self.span_ms
-        return f"{what} of {symbol}, from {time_text(begin)} to {time_text(end)}"
+        return f"{what} of {symbol}, from {time_text(begin)} to {time_text(end)}{marks}"
 
 
 async def find_removal(database: Database, span: Span) -> Removal:
@@ -233,7 +238,26 @@ async def find_removal(database: Database, span: Span) -> Removal:
     trades = await find_trades(database, span.market, span.from_ms, span.to_ms, run_id)
     if not trades.is_settled:
         raise StillRecorded(span.market)
-    return Removal(await _parts(database, mine, span), trades)
+    removal = Removal(await _parts(database, mine, span), trades)
+    return replace(removal, bookmarks=await _bookmarks(database, found, removal, span.market))
+
+
+async def _bookmarks(
+    database: Database, found: Iterable[CutSegment], removal: Removal, market: str
+) -> int:
+    """Return how many bookmarks go: all of `market` if nothing else of it is left, else none."""
+    removed = {
+        part.segment.stored.id
+        for part in removal.parts
+        if part.begin == 0 and part.end == len(part.links)
+    }
+    if any(one.stored.segment.market == market and one.stored.id not in removed for one in found):
+        return 0
+    first_id, last_id = removal.trades.first_id, removal.trades.last_id
+    for run in await DatabaseTrades(database).runs(market):
+        if run.count and not first_id <= run.first_id <= run.last_id <= last_id:
+            return 0
+    return await DatabaseBookmarks(database).count(market)
 
 
 async def _parts(database: Database, segments: Iterable[CutSegment], span: Span) -> list[Part]:

@@ -73,7 +73,13 @@ class DatabaseBookmarks:
 
     async def sound(self, market: str) -> list[Bookmark]:
         """Return all bookmarks (see `BookmarkStore`)."""
-        return in_order([bookmark_of(document) for document in await self._documents(market)])
+        # There are few; one whose field `market` is damaged is still found by its key.
+        every = await self._database.collection(BOOKMARKS).find({}).to_list(None)
+        return in_order([bookmark_of(one) for one in every if _is_of(market, one)])
+
+    async def count(self, market: str) -> int:
+        """Return how many bookmarks of `market` are stored, damaged ones included."""
+        return len(await self._documents(market))
 
     async def put(self, bookmark: Bookmark) -> None:
         """Store a bookmark (see `BookmarkStore`)."""
@@ -173,6 +179,10 @@ def bookmark_of(document: Document) -> Bookmark:
     if document.keys() != _FIELDS or _document_key(bookmark) != key:
         raise DamagedDocument(f"bookmark {key!r:.60}: its fields are not those of a bookmark")
     return bookmark
+
+
+def _is_of(market: str, document: Document) -> bool:
+    return document.get("market") == market or str(document["_id"]).startswith(f"{market}:")
 
 
 def _document_key(bookmark: Bookmark) -> str:

@@ -72,7 +72,7 @@ class Verified(Struct, frozen=True):
     their size. `loose_events` belong to no segment. `unlisted_events` are undamaged, but neither a
     segment nor a list names them yet. `witnesses` is how many snapshots of the exchange were
     compared with the books. `trades` are those of the market, without any runs if there are none.
-    The caller fills in `recorder`.
+    `bookmarks` is how many bookmarks lie in the time. The caller fills in `recorder`.
     """
 
     market: str
@@ -87,6 +87,7 @@ class Verified(Struct, frozen=True):
     fault: RecordingFault | None
     recorder: RecorderState = RecorderState.NONE
     trades: ProvenTrades = ProvenTrades()
+    bookmarks: int = 0
 
     @property
     def holds(self) -> bool:
@@ -147,7 +148,7 @@ class _Verification:
             await self._trades.close()
 
     async def _run(self) -> Verified:
-        timeline, fault, repeated = Timeline((), ()), None, 0
+        timeline, fault, repeated, bookmarks = Timeline((), ()), None, 0, 0
         try:
             await self._trades.begin()
             segments = await self._store.segments(self._market)
@@ -159,6 +160,7 @@ class _Verification:
             if self._from_ms is None and self._to_ms is None:
                 repeated = await count_repeated(self._store, segments)
             await self._trades.finish()
+            bookmarks = await self._count_bookmarks()
         except RecordingFault as error:
             fault = error
         except KnownError as error:
@@ -179,6 +181,15 @@ class _Verification:
             sum(proven.witnesses for proven in self._proven),
             fault,
             trades=self._trades.proven,
+            bookmarks=bookmarks,
+        )
+
+    async def _count_bookmarks(self) -> int:
+        """Return how many bookmarks lie in the time. Raises `DamagedDocument` if any is damaged."""
+        return sum(
+            (self._from_ms is None or mark.event_ms >= self._from_ms)
+            and (self._to_ms is None or mark.event_ms < self._to_ms)
+            for mark in await self._store.bookmarks.sound(self._market)
         )
 
     async def _prove(self, segments: list[StoredSegment]) -> None:

@@ -7,17 +7,18 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from orderbook_desktop.app.commands.remove import as_fields
 from orderbook_desktop.core.replay import Bookmark
 from orderbook_desktop.formats.packed_file import DamagedPackedFile
 from orderbook_desktop.storage.imports.unpacking import unpack
 from orderbook_desktop.storage.reading.summaries import summaries
-from orderbook_desktop.storage.retention.removal import Span, remove
+from orderbook_desktop.storage.retention.removal import Span, find_removal, remove
 from orderbook_desktop.storage.store.bookmarks import DatabaseBookmarks, bookmark_document
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.packing import DamagedDocument
 from orderbook_desktop.storage.store.sealing import canonical_bytes
 from orderbook_desktop.storage.verification.verification import verify
-from tests.storage.made_trades import sent
+from tests.storage.made_trades import received, sent
 from tests.storage.packed_fixtures import MARKET, Rows, opened, packed, rebuilt
 from tests.storage.recording_fixtures import ServerThread, Tape, all_of
 from tests.storage.shelf import Shelf
@@ -167,8 +168,38 @@ async def test_they_go_with_all_of_the_recording(database: Database) -> None:
     await bookmarks.put(_marked("a"))
     await bookmarks.put(_marked("a", market="ETHUSDT"))
     middle_ms = Tape(step_ms=10_000).now_ms + 300_000
-    await remove(database, Span(MARKET, to_ms=middle_ms))
+    first = await remove(database, Span(MARKET, to_ms=middle_ms))
     assert await bookmarks.all(MARKET) == [_marked("a")]
-    await remove(database, Span(MARKET))
+    assert (first.bookmarks, "bookmark" in first.text("BTC/USDT")) == (0, False)
+    assert (
+        (await find_removal(database, Span(MARKET))).text("BTC/USDT").endswith(", with 1 bookmark")
+    )
+    rest = await remove(database, Span(MARKET))
+    assert (rest.bookmarks, as_fields("BTC/USDT", rest)["bookmarks"]) == (1, 1)
     assert await bookmarks.all(MARKET) == []
     assert len(await bookmarks.all("ETHUSDT")) == 1
+
+
+async def test_trades_that_stay_keep_the_bookmarks(database: Database) -> None:
+    await _recorded(database)
+    await DatabaseBookmarks(database).put(_marked("a"))
+    at_ms = _MS + 3_600_000
+    times = range(at_ms, at_ms + 8)
+    await recorded(database, [received(at, T=time) for at, time in enumerate(times, 1)])
+    assert (await find_removal(database, Span(MARKET, to_ms=at_ms))).bookmarks == 0
+
+
+async def test_a_proof_counts_them_and_finds_a_damaged_one(database: Database) -> None:
+    await _recorded(database)
+    bookmarks = DatabaseBookmarks(database)
+    for key, at_ms in (("a", _MS), ("b", _MS + 60_000)):
+        await bookmarks.put(_marked(key, at_ms))
+    assert (await verify(database, MARKET)).bookmarks == 2
+    assert (await verify(database, MARKET, to_ms=_MS + 60_000)).bookmarks == 1
+    for damage in ({"note": "another"}, {"market": "ETHUSDT"}):
+        await database.collection("bookmarks").update_one({"_id": "BTCUSDT:a"}, {"$set": damage})
+        found = await verify(database, MARKET)
+        assert not found.holds
+        assert "bookmark 'BTCUSDT:a': its checksum does not match" in str(found.fault)
+        await database.collection("bookmarks").delete_one({"_id": "BTCUSDT:a"})
+        await bookmarks.put(_marked("a"))
