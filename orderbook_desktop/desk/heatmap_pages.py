@@ -8,12 +8,14 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.heatmap.grid import PriceGrid
 from orderbook_desktop.core.heatmap.pages import (
     FlowPart,
     HeatmapPart,
     HeatmapRequest,
     HeatmapWish,
     RecordedMarket,
+    TradedPart,
 )
 from orderbook_desktop.storage.failures import driver_failures_raised
 from orderbook_desktop.storage.store.recording_store import RecordingStore
@@ -35,7 +37,9 @@ class RecordedHeatmaps:
     def __init__(self, store: Callable[[], Awaitable[RecordingStore]], run: RunTask) -> None:
         self._store = store
         self._run = run
+        # What was read of each market, and of which store.
         self._coverages: dict[str, tuple[RecordingStore, CoverageReader]] = {}
+        self._grids: dict[str, PriceGrid] = {}
 
     def recorded(self, market: str, answered: Callable[[RecordedMarket], None]) -> HeatmapRequest:
         """Read what is recorded of a market (see `HeatmapPages`)."""
@@ -68,6 +72,23 @@ class RecordedHeatmaps:
 
         return self._run(read(), f"a heatmap of {wish.market}")
 
+    def traded(self, wish: HeatmapWish, answered: Callable[[TradedPart], None]) -> HeatmapRequest:
+        """Read what was traded (see `HeatmapPages`)."""
+
+        async def read() -> None:
+            # As below, the first picture of the window does without this.
+            from orderbook_desktop.storage.reading.traded_cells import read_traded  # noqa: PLC0415
+
+            try:
+                with driver_failures_raised():
+                    async with aclosing(read_traded(await self._store(), wish)) as parts:
+                        async for part in parts:
+                            answered(part)
+            except KnownError as error:
+                answered(TradedPart(problem=str(error)))
+
+        return self._run(read(), f"what was traded of {wish.market}")
+
     def flows(self, wish: HeatmapWish, answered: Callable[[FlowPart], None]) -> HeatmapRequest:
         """Read what was added, traded and pulled (see `HeatmapPages`)."""
 
@@ -98,7 +119,11 @@ class RecordedHeatmaps:
         if known is None or known[0] is not store:
             known = self._coverages[market] = store, CoverageReader(store, market)
         coverage = await known[1].read_covers()
-        grid = await price_grid(Recording(store, market), coverage.timeline)
+        grid = self._grids.get(market)
+        if grid is None:
+            grid = await price_grid(Recording(store, market), coverage.timeline)
+        if grid is not None:
+            self._grids[market] = grid
         answered(RecordedMarket(market, coverage, grid))
         whole = await known[1].read()
         if whole != coverage:

@@ -346,13 +346,13 @@ class Program:
         self.recordings.close()
 
     def _new_heatmaps(self) -> RecordedHeatmaps:
-        engine = self.engine
+        engine, store = self.engine, DatabaseStore(self.engine.database)
 
-        async def store() -> DatabaseStore:
+        async def ready() -> DatabaseStore:
             await engine.until_database()
-            return DatabaseStore(engine.database)
+            return store
 
-        return RecordedHeatmaps(store, self._jobs.start)
+        return RecordedHeatmaps(ready, self._jobs.start)
 
     def _new_recordings(self, kept: Mapping[str, bool], here_too: Sequence[str]) -> RecordingSet:
         return RecordingSet(self.engine, kept, here_too=here_too, times=self.times.follow)

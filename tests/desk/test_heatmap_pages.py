@@ -12,7 +12,13 @@ from msgspec.structs import replace
 from orderbook_desktop.core.heatmap.bins import TimeBins
 from orderbook_desktop.core.heatmap.builder import HeatmapBuilder, PriceSteps
 from orderbook_desktop.core.heatmap.choices import Statistic
-from orderbook_desktop.core.heatmap.pages import FlowPart, HeatmapPart, HeatmapWish, RecordedMarket
+from orderbook_desktop.core.heatmap.pages import (
+    FlowPart,
+    HeatmapPart,
+    HeatmapWish,
+    RecordedMarket,
+    TradedPart,
+)
 from orderbook_desktop.desk.heatmap_pages import RecordedHeatmaps
 from orderbook_desktop.desk.recorded_replays import NotRecordedThen
 from orderbook_desktop.storage.reading.heatmaps import read_bins
@@ -90,6 +96,14 @@ async def test_what_is_recorded_grows(database: Database, jobs: Jobs) -> None:
     assert len(found.coverage.timeline.covers) == 1
 
 
+async def test_what_was_traded_is_read(database: Database, jobs: Jobs) -> None:
+    wish = _wish(await record(database, [40]))
+    parts: list[TradedPart] = []
+    _pages(DatabaseStore(database), jobs).traded(wish, parts.append)
+    await eventually(lambda: bool(parts))
+    assert parts[-1].cells is not None
+
+
 async def test_what_was_cancelled_is_not_answered(database: Database, jobs: Jobs) -> None:
     wish = _wish(await record(database, [40]))
     pages = _pages(DatabaseStore(database), jobs)
@@ -112,8 +126,13 @@ async def test_a_store_that_is_not_there_is_a_sentence(jobs: Jobs) -> None:
     async def away() -> RecordingStore:
         raise NotRecordedThen("BTC/USDT", "noon", "its recording begins at one")
 
-    found = await _recorded(RecordedHeatmaps(away, jobs.start))
-    assert found.problem.startswith("Nothing of BTC/USDT")
+    pages = RecordedHeatmaps(away, jobs.start)
+    assert (await _recorded(pages)).problem.startswith("Nothing of BTC/USDT")
+    traded: list[TradedPart] = []
+    wish = HeatmapWish(_MARKET, TimeBins(0, 9, 1), PriceSteps.of("1", 1, 2), Statistic.MAX)
+    pages.traded(wish, traded.append)
+    await eventually(lambda: bool(traded))
+    assert traded[0].problem.startswith("Nothing of BTC/USDT")
 
 
 async def test_what_flowed_is_read(database: Database, jobs: Jobs) -> None:

@@ -7,8 +7,15 @@ from collections.abc import Callable, Sequence
 from orderbook_desktop.core.heatmap.builder import HeatmapBuilder
 from orderbook_desktop.core.heatmap.flows import Flows, FlowTrades, flows_of
 from orderbook_desktop.core.heatmap.grid import PriceGrid
-from orderbook_desktop.core.heatmap.pages import FlowPart, HeatmapPart, HeatmapWish, RecordedMarket
+from orderbook_desktop.core.heatmap.pages import (
+    FlowPart,
+    HeatmapPart,
+    HeatmapWish,
+    RecordedMarket,
+    TradedPart,
+)
 from orderbook_desktop.core.heatmap.spans import LevelSpan
+from orderbook_desktop.core.heatmap.traded import TradedBuilder
 from orderbook_desktop.core.replay import Coverage
 
 
@@ -53,6 +60,17 @@ class FakeHeatmaps:
     def cells(self, wish: HeatmapWish, answered: Callable[[HeatmapPart], None]) -> FakeRequest:
         self.wishes.append(wish)
         return self._asked(lambda: answered(self.part_of(wish)))
+
+    def traded(self, wish: HeatmapWish, answered: Callable[[TradedPart], None]) -> FakeRequest:
+        return self._asked(lambda: answered(self.traded_of(wish)))
+
+    def traded_of(self, wish: HeatmapWish) -> TradedPart:
+        """Return what was traded among the `trades`."""
+        trades, builder = self.trades, TradedBuilder(wish.bins, wish.steps)
+        builder.take(
+            *(trades.times_ms, trades.prices, trades.quantities, trades.sold), trades.scale
+        )
+        return TradedPart(builder.cells())
 
     def flows(self, wish: HeatmapWish, answered: Callable[[FlowPart], None]) -> FakeRequest:
         return self._asked(lambda: answered(FlowPart(self.flows_of(wish))))

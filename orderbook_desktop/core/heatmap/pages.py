@@ -13,6 +13,7 @@ from orderbook_desktop.core.heatmap.cells import Heatmap
 from orderbook_desktop.core.heatmap.choices import Side, Statistic
 from orderbook_desktop.core.heatmap.flows import Flows
 from orderbook_desktop.core.heatmap.grid import PriceGrid
+from orderbook_desktop.core.heatmap.traded import TradedCells
 from orderbook_desktop.core.replay_status import Coverage
 
 
@@ -56,6 +57,18 @@ class RecordedMarket(Struct, frozen=True):
     problem: str = ""
 
 
+class TradedPart(Struct, frozen=True, eq=False):
+    """What was traded in the cells of a wish, as far as it has been read.
+
+    `cells` is None if nothing has been; times in `pending` (ms) have not, and `problem` is a
+    sentence if reading failed. Times with missing trades are those of `RecordedMarket.coverage`.
+    """
+
+    cells: TradedCells | None = None
+    pending: tuple[tuple[int, int], ...] = ()
+    problem: str = ""
+
+
 class FlowPart(Struct, frozen=True):
     """What was added, traded and pulled; `flows` is None if reading failed, `problem` why."""
 
@@ -87,6 +100,13 @@ class HeatmapPages(Protocol):
 
     def cells(self, wish: HeatmapWish, answered: Callable[[HeatmapPart], None]) -> HeatmapRequest:
         """Read cells: something true soon, and the whole wish in the end."""
+        ...
+
+    def traded(self, wish: HeatmapWish, answered: Callable[[TradedPart], None]) -> HeatmapRequest:
+        """Read what was traded in the cells of a wish, the newest trades first.
+
+        Its steps have rows; the statistic and the side do not matter.
+        """
         ...
 
     def flows(self, wish: HeatmapWish, answered: Callable[[FlowPart], None]) -> HeatmapRequest:

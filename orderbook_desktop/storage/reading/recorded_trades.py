@@ -17,7 +17,7 @@ from orderbook_desktop.storage.store.database_store import store_of
 from orderbook_desktop.storage.store.recording_store import RecordingStore
 
 # The exchange's clock steps back by less: a trade of so much later ends a reading.
-_STEPS_BACK_US: Final = 60_000 * US_A_MS
+STEPS_BACK_US: Final = 60_000 * US_A_MS
 
 
 class RecordedTrades:
@@ -85,7 +85,7 @@ class RecordedTrades:
             first_id = await self._place.trades.first_id_at(self.market, from_ms)
         if first_id is None:
             return
-        end_us = INT64_MAX if to_ms is None else to_ms * US_A_MS + _STEPS_BACK_US
+        end_us = INT64_MAX if to_ms is None else to_ms * US_A_MS + STEPS_BACK_US
         async with aclosing(self._place.trades.trades(self.market, first_id, INT64_MAX)) as found:
             async for trades in found:
                 yield trades

@@ -14,7 +14,9 @@ from orderbook_desktop.core.heatmap.pages import (
     HeatmapRequest,
     HeatmapWish,
     RecordedMarket,
+    TradedPart,
 )
+from orderbook_desktop.core.heatmap.traded import TradedBuilder
 from orderbook_desktop.core.replay import Coverage
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.timeline import Cover, Gap, Timeline
@@ -110,6 +112,10 @@ class MadePages:
     def flows(self, wish: HeatmapWish, answered: Callable[[FlowPart], None]) -> HeatmapRequest:
         self.flow_wishes.append(wish)
         answered(self.flow_part)
+        return _Request()
+
+    def traded(self, wish: HeatmapWish, answered: Callable[[TradedPart], None]) -> HeatmapRequest:
+        answered(TradedPart(TradedBuilder(wish.bins, wish.steps).cells()))
         return _Request()
 
     def cells_of(self, wish: HeatmapWish) -> Heatmap:
