@@ -40,6 +40,7 @@ ZOOM: Final = 1.25
 # The pages are asked so long after a pan or zoom.
 _SETTLE_MS: Final = 60
 _LOOK_AGAIN_MS: Final = 5_000
+_COLOURS_MS: Final = 1_000
 
 
 class HeatmapCanvas(Pane):
@@ -74,6 +75,7 @@ class HeatmapCanvas(Pane):
         self._problem = ""
         self._settle = QTimer(self, interval=_SETTLE_MS, singleShot=True)
         self._settle.timeout.connect(self.ask)
+        self._coloured = QTimer(self, interval=_COLOURS_MS, singleShot=True)
         self._again = QTimer(self, interval=_LOOK_AGAIN_MS)
         self._again.timeout.connect(self._look_again)
         self.setMinimumSize(260, 160)
@@ -181,7 +183,10 @@ class HeatmapCanvas(Pane):
         self.reader.ask(view, self._size(), grid, self.choice, newest, has_tail=has_tail)
         for layer in self.layers:
             layer.set_view(view, plot)
-        self._fit_colours()
+        # While it follows the newest moment, colours must not change with each event.
+        if not self._coloured.isActive():
+            self._coloured.start()
+            self._fit_colours()
 
     def _fit_colours(self) -> None:
         """Have the legend look at the sizes in sight."""

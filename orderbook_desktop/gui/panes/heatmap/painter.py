@@ -7,12 +7,12 @@ from datetime import tzinfo
 from typing import Final
 
 from msgspec import Struct
-from PySide6.QtCore import QPointF, QRect, QRectF
+from PySide6.QtCore import QPointF, QRect, QRectF, Qt
 from PySide6.QtGui import QColor, QFont, QPainter
 
 from orderbook_desktop.core.heatmap.view import View
 from orderbook_desktop.core.number_format import axis_text
-from orderbook_desktop.core.time_axis import axis_ticks
+from orderbook_desktop.core.time_axis import Tick, axis_ticks
 from orderbook_desktop.core.time_text import date_text, duration_text
 from orderbook_desktop.core.timeline import Gap
 from orderbook_desktop.gui.number_font import NumberMetrics, number_font
@@ -21,6 +21,7 @@ from orderbook_desktop.gui.theme import DARK, Theme
 
 _PADDING: Final = 6
 _TICK: Final = 4
+_LEAST_LABEL: Final = 9
 # Labels of prices have at least so many times their height for themselves.
 _ROWS: Final = 2.6
 
@@ -112,29 +113,32 @@ class HeatmapPainter:
         for gap in gaps:
             left = max(float(plot.left()), x_of(view, plot, gap.from_ms))
             right = min(float(plot.right()), x_of(view, plot, min(gap.to_ms, to_ms)))
+            room = QRectF(left + 4, plot.top() + 8, right - left - 8, plot.height() - 16)
             for text in gap_texts(gap, to_ms):
-                width = self.numbers.width(text) + 2 * _PADDING
-                if width + 8 <= right - left:
-                    self._write(painter, QPointF((left + right - width) / 2, plot.top() + 8), text)
+                if self._write(painter, room, text):
                     break
 
-    def _write(self, painter: QPainter, at: QPointF, text: str) -> None:
-        height = self.numbers.height + 6
-        box = QRectF(at.x(), at.y(), self.numbers.width(text) + 2 * _PADDING, height)
-        painter.fillRect(box, DARK.panel)
+    def _write(self, painter: QPainter, room: QRectF, text: str) -> bool:
+        """Write `text` at the top of `room`, in lines if need be; return whether it fits."""
+        if room.width() < _LEAST_LABEL * self.numbers.digit:
+            return False
+        inner = room.adjusted(_PADDING, 3, -_PADDING, 0)
+        flags = Qt.TextFlag.TextWordWrap | Qt.AlignmentFlag.AlignHCenter
+        box = painter.boundingRect(inner, flags, text)
+        if box.width() > inner.width() or box.height() > inner.height():
+            return False
+        painter.fillRect(box.adjusted(-_PADDING, -3, _PADDING, 3), DARK.panel)
         painter.setPen(DARK.text)
-        baseline = self.numbers.baseline(box.top(), height)
-        painter.drawText(QPointF(box.left() + _PADDING, baseline), text)
+        painter.drawText(box, flags, text)
+        return True
 
     def _draw_times(
         self, painter: QPainter, places: Places, view: View, zone: tzinfo | None
     ) -> None:
         theme, numbers, area, plot = self._theme, self.numbers, places.times, places.plot
         painter.fillRect(area.left(), area.top(), area.width(), 1, theme.line)
-        room = numbers.width("00:00:00.000") * 1.3
-        most = max(1, int(area.width() // room))
         baseline = numbers.baseline(area.top() + 2, area.height() - 2)
-        ticks = axis_ticks(view.from_ms, view.to_ms, most, zone)
+        ticks = self._ticks(view, area.width(), zone)
         free_from = float(area.left())
         day = date_text(view.to_ms, zone)
         if ticks and all(tick.text.count(":") for tick in ticks):
@@ -151,6 +155,16 @@ class HeatmapPainter:
                 painter.setPen(theme.text)
                 painter.drawText(QPointF(left, baseline), tick.text)
                 free_from = left + width + 8
+
+    def _ticks(self, view: View, width: int, zone: tzinfo | None) -> list[Tick]:
+        """Return as many marks as have room for their texts."""
+        ticks: list[Tick] = []
+        for longest in ("00:00", "00:00:00", "00:00:00.000"):
+            most = max(1, int(width // (self.numbers.width(longest) * 1.4 + 12)))
+            ticks = axis_ticks(view.from_ms, view.to_ms, most, zone)
+            if max((len(tick.text) for tick in ticks), default=0) <= len(longest):
+                break
+        return ticks
 
     def _draw_prices(self, painter: QPainter, places: Places, view: View, tick: int) -> None:
         theme, numbers, area, plot = self._theme, self.numbers, places.prices, places.plot

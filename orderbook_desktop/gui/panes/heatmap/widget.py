@@ -15,6 +15,7 @@ from orderbook_desktop.core.time_text import moment_text
 from orderbook_desktop.gui.actions import Action, FocusKeys
 from orderbook_desktop.gui.panes.heatmap.canvas import ZOOM, HeatmapCanvas
 from orderbook_desktop.gui.panes.heatmap.painter import gap_texts, price_at, time_at
+from orderbook_desktop.gui.panes.heatmap.selection import SelectionLayer
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.theme import Theme
 
@@ -60,10 +61,30 @@ _PLAY: Final = Action(
     ("Return", "Enter"),
     ("click",),
 )
+_VISIBLE: Final = Action(
+    "Heatmap: flows",
+    "in the heatmap: what was added, traded and pulled in all that is visible",
+    ("F",),
+)
+_SELECT: Final = Action(
+    "Heatmap: select",
+    "in the heatmap: select cells, and list what was added, traded and pulled in them",
+    ("S",),
+    ("Shift+drag",),
+)
+_GROW: Final = Action(
+    "Heatmap: selection",
+    "in the heatmap: a selection of less or more time, more or fewer prices",
+    ("Ctrl+Shift+Left", "Ctrl+Shift+Right", "Ctrl+Shift+Up", "Ctrl+Shift+Down"),
+)
+_COPY: Final = Action("Heatmap: copy", "in the heatmap: copy what is listed", ("Ctrl+C",))
+_CLEAR: Final = Action("Heatmap: no selection", "in the heatmap: select nothing", ("Esc",))
 
 _NOTCH: Final = 120
 _KEY_MOVE: Final = 0.1
 _DOUBLE: Final = 2.0
+_HALF: Final = 0.5
+_KEY_GROW: Final = 0.2
 # A press that moves less is a click.
 _CLICK: Final = 4
 # Two wheel turns within this time are one step of the history.
@@ -82,6 +103,8 @@ class HeatmapPane(HeatmapCanvas):
         self, theme: Theme, preferences: Preferences, parent: QWidget | None = None
     ) -> None:
         super().__init__(theme, preferences, parent)
+        self.selection = SelectionLayer(self)
+        self.layers.append(self.selection)
         self._pointer: QPointF | None = None
         self._pressed: tuple[QPointF, QRect] | None = None
         self._dragged_from: QPointF | None = None
@@ -168,6 +191,10 @@ class HeatmapPane(HeatmapCanvas):
             self._run_history(back=False)
         elif button == Qt.MouseButton.LeftButton and self.view is not None:
             at, places = event.position(), self.places
+            is_in_plot = places.plot.contains(at.toPoint())
+            if is_in_plot and event.modifiers() & Qt.KeyboardModifier.ShiftModifier:
+                self.selection.begin(at)
+                return
             found = [
                 part
                 for part in (places.plot, places.times, places.prices)
@@ -180,6 +207,8 @@ class HeatmapPane(HeatmapCanvas):
         """Point there, and move while dragging."""
         at = event.position()
         self._point(at)
+        if self.selection.is_dragged and self.view is not None:
+            self.selection.drag(self.view, self.places.plot, at)
         if self._pressed is None or self.view is None:
             return
         start, part = self._pressed
@@ -212,6 +241,8 @@ class HeatmapPane(HeatmapCanvas):
     def mouseReleaseEvent(self, event: QMouseEvent) -> None:  # noqa: N802 (Qt's name)
         """End dragging; without a drag it was a click."""
         super().mouseReleaseEvent(event)
+        if self.selection.is_dragged:
+            self.selection.end()
         pressed, dragged = self._pressed, self._dragged_from
         self._pressed = self._dragged_from = None
         self.unsetCursor()
@@ -255,6 +286,7 @@ class HeatmapPane(HeatmapCanvas):
 
     def _bind_keys(self) -> None:
         move, zoom_time, zoom_price = self.move_by, self.zoom_time, self.zoom_price
+        grow = self.selection.grow
         self.focus_keys = FocusKeys(
             {
                 _PAN: (
@@ -274,8 +306,20 @@ class HeatmapPane(HeatmapCanvas):
                 _BACK: (lambda: self._run_history(back=True),),
                 _FORTH: (lambda: self._run_history(back=False),),
                 _PLAY: (self._play_pointed,),
+                _VISIBLE: (lambda: self._select(1.0),),
+                _SELECT: (lambda: self._select(_HALF),),
+                _GROW: (
+                    *(lambda: grow(-_KEY_GROW, 0), lambda: grow(_KEY_GROW, 0)),
+                    *(lambda: grow(0, _KEY_GROW), lambda: grow(0, -_KEY_GROW)),
+                ),
+                _COPY: (self.selection.copy,),
+                _CLEAR: (self.selection.clear,),
             }
         )
+
+    def _select(self, part: float) -> None:
+        if self.view is not None:
+            self.selection.choose(self.view, part)
 
     def _run(self, command: Callable[[], None]) -> None:
         self._leave()
@@ -289,6 +333,7 @@ class HeatmapPane(HeatmapCanvas):
 
     def _leave(self) -> None:
         """Remember the view, once for several turns of the wheel that follow closely."""
+        self._coloured.stop()
         if not self._gesture.isActive():
             self.navigator.leave()
         self._gesture.start()
