@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.heatmap.grid import PriceGrid
 from orderbook_desktop.core.heatmap.pages import (
+    FactsPart,
     FlowPart,
     HeatmapPart,
     HeatmapRequest,
@@ -108,6 +109,25 @@ class RecordedHeatmaps:
                 answered(FlowPart(problem=str(error)))
 
         return self._run(read(), f"what flowed in {wish.market}")
+
+    def facts(self, wish: HeatmapWish, answered: Callable[[FactsPart], None]) -> HeatmapRequest:
+        """Read what is exactly known of a cell (see `HeatmapPages`)."""
+
+        async def read() -> None:
+            # As below, the first picture of the window does without these.
+            from orderbook_desktop.storage.reading.cell_facts import read_facts  # noqa: PLC0415
+            from orderbook_desktop.storage.reading.recording import Recording  # noqa: PLC0415
+
+            try:
+                with driver_failures_raised():
+                    recording = Recording(await self._store(), wish.market)
+                    async with aclosing(read_facts(recording, wish)) as parts:
+                        async for part in parts:
+                            answered(part)
+            except KnownError as error:
+                answered(FactsPart(problem=str(error)))
+
+        return self._run(read(), f"a cell of {wish.market}")
 
     async def _read_recorded(self, market: str, answered: Callable[[RecordedMarket], None]) -> None:
         from orderbook_desktop.replay.coverage import CoverageReader  # noqa: PLC0415

@@ -13,6 +13,7 @@ from orderbook_desktop.core.heatmap.bins import TimeBins
 from orderbook_desktop.core.heatmap.builder import HeatmapBuilder, PriceSteps
 from orderbook_desktop.core.heatmap.choices import Statistic
 from orderbook_desktop.core.heatmap.pages import (
+    FactsPart,
     FlowPart,
     HeatmapPart,
     HeatmapWish,
@@ -151,3 +152,24 @@ async def test_what_flowed_is_read(database: Database, jobs: Jobs) -> None:
     RecordedHeatmaps(away, jobs.start).flows(wish, found.append)
     await eventually(lambda: len(found) == 2)
     assert found[1].problem.startswith("Nothing of BTC/USDT")
+
+
+async def test_a_cell_is_read(database: Database, jobs: Jobs) -> None:
+    wish = _wish(await record(database, [40]))
+    begin = wish.bins.from_ms + 1_000
+    one = replace(
+        wish, bins=TimeBins(begin, begin + 1_000, 1_000), steps=PriceSteps(1, 0, (600, 1))
+    )
+    found: list[FactsPart] = []
+    _pages(DatabaseStore(database), jobs).facts(one, found.append)
+    await eventually(lambda: bool(found) and found[-1].is_over)
+    facts = found[-1].facts
+    assert facts is not None
+    assert facts.covered_ms == 1_000
+
+    async def away() -> RecordingStore:
+        raise NotRecordedThen("BTC/USDT", "noon", "its recording begins at one")
+
+    RecordedHeatmaps(away, jobs.start).facts(one, found.append)
+    await eventually(lambda: bool(found[-1].problem))
+    assert found[-1].problem.startswith("Nothing of BTC/USDT")

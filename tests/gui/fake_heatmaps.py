@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from orderbook_desktop.core.heatmap.builder import HeatmapBuilder
+from orderbook_desktop.core.heatmap.facts import FactsBuilder
 from orderbook_desktop.core.heatmap.flows import Flows, FlowTrades, flows_of
 from orderbook_desktop.core.heatmap.grid import PriceGrid
 from orderbook_desktop.core.heatmap.pages import (
+    FactsPart,
     FlowPart,
     HeatmapPart,
     HeatmapWish,
@@ -74,6 +76,12 @@ class FakeHeatmaps:
 
     def flows(self, wish: HeatmapWish, answered: Callable[[FlowPart], None]) -> FakeRequest:
         return self._asked(lambda: answered(FlowPart(self.flows_of(wish))))
+
+    def facts(self, wish: HeatmapWish, answered: Callable[[FactsPart], None]) -> FakeRequest:
+        builder = FactsBuilder(wish.bins, wish.steps, wish.side)
+        for span, opens in self.spans:
+            builder.take(span, opens=opens)
+        return self._asked(lambda: answered(FactsPart(builder.facts())))
 
     def flows_of(self, wish: HeatmapWish) -> Flows:
         """Return what flowed among the `trades`."""

@@ -11,6 +11,7 @@ from orderbook_desktop.core.heatmap.bins import TimeBins
 from orderbook_desktop.core.heatmap.builder import PriceSteps
 from orderbook_desktop.core.heatmap.cells import Heatmap
 from orderbook_desktop.core.heatmap.choices import Side, Statistic
+from orderbook_desktop.core.heatmap.facts import CellFacts
 from orderbook_desktop.core.heatmap.flows import Flows
 from orderbook_desktop.core.heatmap.grid import PriceGrid
 from orderbook_desktop.core.heatmap.traded import TradedCells
@@ -76,6 +77,17 @@ class FlowPart(Struct, frozen=True):
     problem: str = ""
 
 
+class FactsPart(Struct, frozen=True):
+    """What is exactly known of a cell; `facts` is None if reading failed, `problem` why.
+
+    If it is not over, it is being read since when something has stood there.
+    """
+
+    facts: CellFacts | None = None
+    is_over: bool = True
+    problem: str = ""
+
+
 class HeatmapRequest(Protocol):
     """Something that is being read."""
 
@@ -113,5 +125,12 @@ class HeatmapPages(Protocol):
         """Read what was added, traded and pulled from the begin to the end of a wish's bins.
 
         It is answered once. The statistic does not matter.
+        """
+        ...
+
+    def facts(self, wish: HeatmapWish, answered: Callable[[FactsPart], None]) -> HeatmapRequest:
+        """Read what is exactly known of the one cell of a wish; the statistic does not matter.
+
+        The first answer has all but since when something has stood there.
         """
         ...

@@ -9,6 +9,7 @@ import numpy as np
 from orderbook_desktop.core.heatmap.cells import NO_ID, NO_PRICE, Columns, Heatmap
 from orderbook_desktop.core.heatmap.grid import PriceGrid
 from orderbook_desktop.core.heatmap.pages import (
+    FactsPart,
     FlowPart,
     HeatmapPart,
     HeatmapRequest,
@@ -93,6 +94,8 @@ class MadePages:
         self.wishes: list[HeatmapWish] = []
         self.flow_wishes: list[HeatmapWish] = []
         self.flow_part = FlowPart()
+        self.fact_wishes: list[HeatmapWish] = []
+        self.facts_part = FactsPart()
         self.waits = False
         self._waiting: list[tuple[HeatmapWish, Callable[[HeatmapPart], None], _Request]] = []
 
@@ -116,6 +119,11 @@ class MadePages:
 
     def traded(self, wish: HeatmapWish, answered: Callable[[TradedPart], None]) -> HeatmapRequest:
         answered(TradedPart(TradedBuilder(wish.bins, wish.steps).cells()))
+        return _Request()
+
+    def facts(self, wish: HeatmapWish, answered: Callable[[FactsPart], None]) -> HeatmapRequest:
+        self.fact_wishes.append(wish)
+        answered(self.facts_part)
         return _Request()
 
     def cells_of(self, wish: HeatmapWish) -> Heatmap:
