@@ -6,7 +6,7 @@ from datetime import tzinfo
 from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
-from PySide6.QtCore import QRect, QSize, QTimer
+from PySide6.QtCore import QEvent, QRect, QSize, QTimer
 from PySide6.QtGui import QFont, QHideEvent, QPainter, QPaintEvent, QResizeEvent, QShowEvent
 from PySide6.QtWidgets import QWidget
 
@@ -285,6 +285,14 @@ class HeatmapCanvas(Pane):
         self._place_overview()
         self._place_legend()
         self._changed()
+
+    def event(self, event: QEvent) -> bool:
+        """Place the legend and the bar anew where they want another height, as with larger text."""
+        if event.type() == QEvent.Type.LayoutRequest:
+            self._place_overview()
+            self._place_legend()
+            self._changed()
+        return super().event(event)
 
     def _place_legend(self) -> None:
         self.legend.setGeometry(0, 0, self.width(), self.legend.sizeHint().height())

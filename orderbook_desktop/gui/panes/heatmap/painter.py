@@ -98,6 +98,9 @@ class HeatmapPainter:
         height = self.numbers.height + 4
         top = min(max(y - height / 2, plot.top()), plot.bottom() + 1 - height)
         box = QRectF(places.prices.left() + 1, top, places.prices.width() - 1, height)
+        # The rest of a label that is covered in part would be read as another number.
+        reach = self.numbers.height / 2 - 1
+        painter.fillRect(box.adjusted(_TICK, -reach, 0, reach), self._theme.panel)
         painter.fillRect(box, colour)
         painter.setPen(self._theme.on_accent)
         painter.setFont(self.numbers.font)

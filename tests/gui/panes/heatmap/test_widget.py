@@ -241,6 +241,20 @@ def test_the_bar_below_moves_and_zooms_the_view(pane: HeatmapPane) -> None:
     assert bar.geometry().top() == pane.places.times.bottom() + 1
 
 
+def test_larger_text_gets_its_room(pane: HeatmapPane, qtbot: QtBot) -> None:
+    before = pane.places
+    font = pane.font()
+    font.setPointSizeF(font.pointSizeF() * 2)
+    pane.setFont(font)
+    qtbot.waitUntil(lambda: pane.legend.height() == pane.legend.sizeHint().height())
+    qtbot.waitUntil(lambda: pane.overview.height() == pane.overview.sizeHint().height())
+    places = pane.places
+    assert places.plot.top() == pane.legend.geometry().bottom() + 1
+    assert places.times.bottom() + 1 == pane.overview.geometry().top()
+    assert places.times.height() > before.times.height()
+    assert places.prices.width() > before.prices.width()
+
+
 def newest_of(pane: HeatmapPane) -> Heatmap:
     assert pane.scene.has_tail
     return pane.scene.sources[-1].heatmap
