@@ -228,6 +228,15 @@ class Preferences:
         self._settings.setValue("ladder/large_times", str(value))
 
     @property
+    def flow_seconds(self) -> int:
+        """Of how many seconds the ladder shows what was added and pulled."""
+        return self._number("ladder/flow_seconds", 60, range(3_601))
+
+    @flow_seconds.setter
+    def flow_seconds(self, value: int) -> None:
+        self._settings.setValue("ladder/flow_seconds", str(value))
+
+    @property
     def volume_period(self) -> str:
         """Of what time the ladder shows the traded volume, as `Period.text`."""
         return self._text("ladder/volume_period")

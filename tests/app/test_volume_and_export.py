@@ -20,7 +20,7 @@ from orderbook_desktop.core.trade_coverage import TradeOrigin
 from orderbook_desktop.core.traded_volume import Period
 from orderbook_desktop.desk.trade_pages import AskedTrades
 from orderbook_desktop.engine.trade_history import RecordedTradeHistory
-from orderbook_desktop.gui.panes.ladder.layout import ColumnChoice
+from orderbook_desktop.gui.panes.ladder.layout import FLOW_COLUMNS, ColumnChoice
 from orderbook_desktop.gui.panes.ladder.widget import DepthLadder
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.theme import DARK
@@ -65,7 +65,7 @@ async def test_the_ladder_agrees_with_the_export(
     assert len(expected) > 20
 
     preferences = Preferences(QSettings(str(tmp_path / "w.ini"), QSettings.Format.IniFormat))
-    preferences.ladder_columns = ColumnChoice(hidden=frozenset()).text
+    preferences.ladder_columns = ColumnChoice(hidden=FLOW_COLUMNS).text
     preferences.volume_period = period.text
     ladder = DepthLadder(DARK, preferences)
     qtbot.addWidget(ladder)

@@ -43,6 +43,8 @@ CONTEXT_MS: Final = 3_000
 EVENTS_OF_A_TRADE: Final = 2
 """A trade changed the book in one of so many events that are not earlier than it."""
 
+# Arrays are faster where there are more.
+_FEW_WAYS: Final = 24
 _NO_TRADES: Final = np.empty(0, dtype=np.bool_)
 
 
@@ -74,6 +76,10 @@ class Flow(NamedTuple):
     def plus(self, other: Flow) -> Flow:
         """Return both together."""
         return Flow(*(ours + theirs for ours, theirs in zip(self, other, strict=True)))
+
+    def times(self, factor: int) -> Flow:
+        """Return it in a unit that is finer by `factor`."""
+        return Flow(*(one * factor for one in self))
 
 
 class PriceFlow(Struct, frozen=True):
@@ -385,42 +391,68 @@ def bounds(deltas: dict[int, int], trades: Sequence[tuple[int, int]], begin: int
         groups.setdefault(event, []).append(quantity)
     touched = {event + late for event in groups for late in range(EVENTS_OF_A_TRADE)}
     # By what is left for the next event: the best sums of all ways up to here.
-    ways: dict[int, Flow] = {0: Flow()}
+    ways: dict[int, _Sums] = {0: (0, 0, 0, 0)}
     for event in sorted(one for one in touched | set(deltas) if begin - 1 <= one < end):
-        group = groups.get(event, [])
-        later = {0}
-        left = 0
+        group = groups.get(event, ())
+        later, left = {0}, 0
         for quantity in reversed(group):
             left += quantity
             later.add(left)
-        counts, delta = event >= begin, deltas.get(event, 0)
-        after: dict[int, Flow] = {}
-        for carried, flow in ways.items():
-            for rest in later:
-                one = flow
-                if counts:
-                    one = _and_event(flow, delta, left - rest + carried)
-                known = after.get(rest)
-                after[rest] = one if known is None else _either(known, one)
-        ways = after
-    found, *others = ways.values()
-    for other in others:
-        found = _either(found, other)
-    return found
-
-
-def _and_event(flow: Flow, delta: int, traded: int) -> Flow:
-    net = delta + traded
-    added, pulled = max(net, 0), max(-net, 0)
-    return flow.plus(Flow(added, added, traded, traded, pulled, pulled))
-
-
-def _either(one: Flow, other: Flow) -> Flow:
-    return Flow(
-        min(one.added_low, other.added_low),
-        max(one.added_high, other.added_high),
-        min(one.traded_low, other.traded_low),
-        max(one.traded_high, other.traded_high),
-        min(one.pulled_low, other.pulled_low),
-        max(one.pulled_high, other.pulled_high),
+        if event < begin:
+            ways = dict.fromkeys(later, ways[0])
+        else:
+            ways = _and_event(ways, later, deltas.get(event, 0) + left)
+    added_low, added_high, pulled_low, pulled_high = zip(*ways.values(), strict=True)
+    # Trades of the event before the first one, and of the last one, may be outside.
+    inner, outer = (
+        sum(quantity for event, quantity in trades if first <= event < last and begin < end)
+        for first, last in ((begin, end - 1), (begin - 1, end))
     )
+    return Flow(*(min(added_low), max(added_high), inner, outer, min(pulled_low), max(pulled_high)))
+
+
+_Sums = tuple[int, int, int, int]
+"""The least and the most that was added, and that was pulled."""
+
+
+def _and_event(ways: dict[int, _Sums], later: set[int], most: int) -> dict[int, _Sums]:
+    """Return the ways with one event more; `most` is its net change if no trade of it is later."""
+    largest_sum = max(max(sums) for sums in ways.values()) + abs(most) + max(ways) + max(later)
+    if len(ways) * len(later) > _FEW_WAYS and largest_sum < ROOM:
+        return _and_event_of_many(ways, later, most)
+    after: dict[int, _Sums] = {}
+    for rest in later:
+        found: _Sums | None = None
+        for carried, (added_low, added_high, pulled_low, pulled_high) in ways.items():
+            net = most - rest + carried
+            if net > 0:
+                added_low, added_high = added_low + net, added_high + net  # noqa: PLW2901
+            else:
+                pulled_low, pulled_high = pulled_low - net, pulled_high - net  # noqa: PLW2901
+            if found is None:
+                found = added_low, added_high, pulled_low, pulled_high
+            else:
+                found = (
+                    min(found[0], added_low),
+                    max(found[1], added_high),
+                    min(found[2], pulled_low),
+                    max(found[3], pulled_high),
+                )
+        if found is not None:
+            after[rest] = found
+    return after
+
+
+def _and_event_of_many(ways: dict[int, _Sums], later: set[int], most: int) -> dict[int, _Sums]:
+    """Do the same by arrays: a burst has hundreds of trades in one event."""
+    rests = list(later)
+    sums = np.array(list(ways.values()), dtype=np.int64).T
+    nets = most - np.array(rests, dtype=np.int64)[:, None] + np.array(list(ways), dtype=np.int64)
+    added, pulled = np.maximum(nets, 0), np.maximum(-nets, 0)
+    columns = (
+        (sums[0] + added).min(axis=1).tolist(),
+        (sums[1] + added).max(axis=1).tolist(),
+        (sums[2] + pulled).min(axis=1).tolist(),
+        (sums[3] + pulled).max(axis=1).tolist(),
+    )
+    return dict(zip(rests, zip(*columns, strict=True), strict=True))

@@ -4,7 +4,7 @@ than the assignments of trades to events make it."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import product
+from itertools import groupby, product
 
 import numpy as np
 import pytest
@@ -32,10 +32,14 @@ END = T0 + 10**7
 
 def assignments(firsts: Sequence[int]) -> Iterator[tuple[int, ...]]:
     """Each way in which trades lie in their first or their second event, in order."""
-    for late in product((0, 1), repeat=len(firsts)):
-        events = tuple(first + by for first, by in zip(firsts, late, strict=True))
-        if list(events) == sorted(events):
-            yield events
+    counts = [len(list(group)) for _, group in groupby(firsts)]
+    for early in product(*(range(count + 1) for count in counts)):
+        late = [by for count, n in zip(counts, early, strict=True) for by in _late(n, count)]
+        yield tuple(first + by for first, by in zip(firsts, late, strict=True))
+
+
+def _late(early: int, count: int) -> list[int]:
+    return [0] * early + [1] * (count - early)
 
 
 def bounds_by_hand(
@@ -300,3 +304,18 @@ def test_the_widest_sizes_do_not_wrap() -> None:
         market.event(T0 + 100 * number)
     total = flows(market).total
     assert total.flow.pulled_low == total.flow.added_low == 4 * huge * LOT
+
+
+def test_a_burst_has_the_bounds_of_its_trades() -> None:
+    trades = [(2, 3)] * 12 + [(3, 5)] * 12
+    deltas = {2: -20, 3: -50, 4: -30}
+    small = bounds(deltas, trades, 2, 6)
+    wide = 1 << 61
+    large = bounds(
+        {event: delta * wide for event, delta in deltas.items()},
+        [(event, quantity * wide) for event, quantity in trades],
+        2,
+        6,
+    )
+    assert large == small.times(wide)
+    assert small == bounds_by_hand(deltas, trades, 2, 6)

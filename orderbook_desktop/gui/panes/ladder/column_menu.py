@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QMenu, QWidget
 from orderbook_desktop.core.ladder import Side
 from orderbook_desktop.core.traded_volume import Period
 from orderbook_desktop.core.wording import counted
+from orderbook_desktop.gui.panes.ladder.flow import WINDOWS_S
 from orderbook_desktop.gui.panes.ladder.layout import Column, ColumnChoice
 
 _NAMES: Final = {column: column.value.capitalize() for column in Column}
@@ -46,11 +47,13 @@ def column_menu(
     choose: Callable[[ColumnChoice], None],
     marking: tuple[int, Callable[[int], None]],
     volume: VolumeMenu,
+    flow: tuple[int, Callable[[int], None]],
 ) -> QMenu:
     """Return the menu; it deletes itself when it is closed.
 
     `choose` is called with the new choice. `movable` are the columns that can be moved.
     `marking` is from how many times the usual size on sizes are marked, and what changes that.
+    `flow` is of how many seconds it is shown what was added and pulled, and what changes that.
     """
     menu = QMenu(parent)
     menu.aboutToHide.connect(menu.deleteLater)
@@ -73,7 +76,19 @@ def column_menu(
         place.triggered.connect(partial(_call, choose, placed))
     _add_marking(menu, *marking)
     _add_volume(menu, volume)
+    _add_flow(menu, *flow)
     return menu
+
+
+def _add_flow(menu: QMenu, seconds_now: int, choose: Callable[[int], None]) -> None:
+    """Add the choices of the columns of what was added and pulled."""
+    flows = menu.addMenu("Added and pulled")
+    group = QActionGroup(menu)
+    for seconds in WINDOWS_S:
+        text = f"In the last {counted(seconds, 'second')}"
+        action = _add_checkable(flows, text, seconds == seconds_now)
+        group.addAction(action)
+        action.triggered.connect(partial(_call, choose, seconds))
 
 
 def _add_volume(menu: QMenu, volume: VolumeMenu) -> None:

@@ -22,6 +22,8 @@ class Column(Enum):
     TOTAL = "total"
     BOUGHT = "bought"
     SOLD = "sold"
+    ADDED = "added"
+    PULLED = "pulled"
 
     # Enum's own hash runs in Python, which takes long in each frame.
     __hash__ = object.__hash__
@@ -29,13 +31,16 @@ class Column(Enum):
 
 # What was traded. A ladder usually has no room for these columns, so they are hidden at first.
 VOLUME_COLUMNS: Final = frozenset({Column.BOUGHT, Column.SOLD})
+# What was added and pulled in the last seconds.
+FLOW_COLUMNS: Final = frozenset({Column.ADDED, Column.PULLED})
+OPTIONAL_COLUMNS: Final = VOLUME_COLUMNS | FLOW_COLUMNS
 
 
 class ColumnChoice(Struct, frozen=True):
     """The columns from left to right, and which of them are hidden. The price is always shown."""
 
     order: tuple[Column, ...] = tuple(Column)
-    hidden: frozenset[Column] = VOLUME_COLUMNS
+    hidden: frozenset[Column] = OPTIONAL_COLUMNS
 
     @classmethod
     def of_text(cls, text: str) -> Self:
@@ -47,7 +52,7 @@ class ColumnChoice(Struct, frozen=True):
         }
         order = (*named, *(column for column in Column if column not in named))
         hidden = {column for column, name in named.items() if name.startswith("-")}
-        hidden |= VOLUME_COLUMNS - named.keys()
+        hidden |= OPTIONAL_COLUMNS - named.keys()
         return cls(order, frozenset(hidden - {Column.PRICE}))
 
     @property

@@ -12,6 +12,7 @@ from orderbook_desktop.core.tape import Direction
 from orderbook_desktop.core.traded_volume import SINCE_RESET, Period
 from orderbook_desktop.gui.panes.axes import scale_top
 from orderbook_desktop.gui.panes.book_frame import BookFrame, message_of
+from orderbook_desktop.gui.panes.ladder.flow import WINDOWS_S, LadderFlow
 from orderbook_desktop.gui.panes.ladder.layout import VOLUME_COLUMNS, Column, Grid, Span
 from orderbook_desktop.gui.panes.ladder.position import (
     AroundSpread,
@@ -63,7 +64,13 @@ class LadderModel:
     """
 
     def __init__(
-        self, *, in_quote: bool, stands_still: bool, large_times: int, period: Period = SINCE_RESET
+        self,
+        *,
+        in_quote: bool,
+        stands_still: bool,
+        large_times: int,
+        period: Period = SINCE_RESET,
+        flow_seconds: int = WINDOWS_S[1],
     ) -> None:
         self.frame: BookFrame | None = None
         self.ladder: Ladder | None = None
@@ -71,6 +78,8 @@ class LadderModel:
         self.picked: int | None = None
         self.volume = LadderVolume(period, in_quote=in_quote)
         self.shows_volume = False
+        self.flow = LadderFlow(flow_seconds)
+        self.shows_flow = False
         self._in_quote = in_quote
         self._stands_still = stands_still
         self._step = 1
@@ -115,6 +124,8 @@ class LadderModel:
         self.frame = frame
         if self.shows_volume:
             self.volume.follow(frame)
+        if self.shows_flow:
+            self.flow.follow(frame)
 
     def row_to(self, price: int | None, scene: LadderScene) -> Row | None:
         """Return the row in `scene` that a sum from the spread to `price` ends with, or None."""
@@ -254,6 +265,9 @@ class LadderModel:
         if not columns.keys().isdisjoint(VOLUME_COLUMNS):
             volumes = self.volume.texts([row.row for row in rows], ladder, self._step)
             rows = [row._replace(volume=volume) for row, volume in zip(rows, volumes, strict=True)]
+        if self.shows_flow:
+            flows = self.flow.texts([row.row for row in rows], ladder, self._step)
+            rows = [row._replace(flow=flow) for row, flow in zip(rows, flows, strict=True)]
         spread = grid.span(view.spread_line, 2) if view.spread_line is not None else None
         last = last_text(frame.last, frame.format)
         return LadderScene(tuple(rows), spread_lines(ladder, frame.format), spread, columns, last)
@@ -291,9 +305,11 @@ class LadderModel:
 
     def _traded_at(self, row: Row) -> list[str]:
         """Return what was traded at a row, in words, if that is shown and anything was."""
-        if not self.shows_volume or self.ladder is None:
+        if self.ladder is None:
             return []
-        return [text for text in (self.volume.describe(row, self.ladder, self._step),) if text]
+        shown = (self.shows_volume, self.volume), (self.shows_flow, self.flow)
+        texts = [one.describe(row, self.ladder, self._step) for is_shown, one in shown if is_shown]
+        return [text for text in texts if text]
 
     def copied(self) -> str:
         """Return side, price, size and total of the picked row, exact, separated by tabs."""

@@ -14,9 +14,14 @@ from orderbook_desktop.gui.number_font import NumberMetrics
 from orderbook_desktop.gui.panes.book_frame import Message
 from orderbook_desktop.gui.panes.glyph_atlas import GlyphAtlas
 from orderbook_desktop.gui.panes.hatching import Hatching
-from orderbook_desktop.gui.panes.ladder.layout import Column, Span, grows_leftward
+from orderbook_desktop.gui.panes.ladder.layout import (
+    OPTIONAL_COLUMNS,
+    Column,
+    Span,
+    grows_leftward,
+)
 from orderbook_desktop.gui.panes.ladder.position import Row
-from orderbook_desktop.gui.panes.ladder.scene import PADDING, LadderScene, LastText
+from orderbook_desktop.gui.panes.ladder.scene import PADDING, LadderRow, LadderScene, LastText
 from orderbook_desktop.gui.panes.pane import paint_message
 from orderbook_desktop.gui.theme import Theme
 
@@ -233,13 +238,9 @@ class LadderPainter:
             right = columns[Column.TOTAL].end - PADDING
             self._atlas(self._numbers.font, theme.muted, ratio).draw(painter, texts, right, at)
 
-        for column in (Column.BOUGHT, Column.SOLD):
+        for column in OPTIONAL_COLUMNS:
             if column in columns:
-                is_bought = column is Column.BOUGHT
-                traded = [
-                    (row.volume.bought if is_bought else row.volume.sold, baseline)
-                    for row, baseline in rows
-                ]
+                traded = [(_optional_text(row, column), baseline) for row, baseline in rows]
                 traded = [(text, baseline) for text, baseline in traded if text]
                 right = columns[column].end - PADDING
                 self._atlas(self._numbers.font, theme.text, ratio).draw(
@@ -306,3 +307,14 @@ def _triangle(side: int, upward: int, colour: QColor, ratio: float) -> QPixmap:
             QPolygonF([QPointF(0, base), QPointF(side, base), QPointF(side / 2, tip)])
         )
     return picture
+
+
+def _optional_text(row: LadderRow, column: Column) -> str:
+    """Return the text of a row in a column that is hidden at first."""
+    texts = {
+        Column.BOUGHT: row.volume.bought,
+        Column.SOLD: row.volume.sold,
+        Column.ADDED: row.flow.added,
+        Column.PULLED: row.flow.pulled,
+    }
+    return texts[column]

@@ -18,6 +18,7 @@ from orderbook_desktop.core.number_format import (
 )
 from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.core.tape import Direction, LastPrice
+from orderbook_desktop.gui.panes.ladder.flow import RowFlow
 from orderbook_desktop.gui.panes.ladder.layout import Column, Grid, Span
 from orderbook_desktop.gui.panes.ladder.position import Row, SeenRow, View
 from orderbook_desktop.gui.panes.ladder.volume import LadderVolume, VolumeTexts
@@ -51,6 +52,7 @@ class LadderRow(NamedTuple):
     skips: bool = False
     is_large: bool = False
     volume: VolumeTexts = VolumeTexts()
+    flow: RowFlow = RowFlow()
 
 
 class LastText(NamedTuple):
@@ -91,6 +93,8 @@ def table_of(scene: LadderScene | None, picked: int | None) -> list[TableRow]:
             Column.TOTAL: TableCell(row.total),
             Column.BOUGHT: TableCell(row.volume.bought),
             Column.SOLD: TableCell(row.volume.sold),
+            Column.ADDED: TableCell(row.flow.added),
+            Column.PULLED: TableCell(row.flow.pulled),
         }
         shown = tuple(cells[column] for column in scene.columns)
         rows.append(TableRow(shown, row.span.start, row.span.end, row.row.price == picked))
@@ -262,15 +266,15 @@ def headings(
     `advance` returns the width of a text.
     """
     asset = symbol.quote if in_quote else symbol.base
-    full = _headings(formats, volume, price_heading(symbol.quote), asset)
+    full = _headings(formats, volume, price_heading(symbol.quote), asset, symbol.base)
     if all(advance(full[column]) <= span.length - 2 * PADDING for column, span in columns.items()):
         return {column: full[column] for column in columns}
-    short = _headings(formats, volume, "Price", "")
+    short = _headings(formats, volume, "Price", "", "")
     return {column: short[column] for column in columns}
 
 
 def _headings(
-    formats: ColumnFormats, volume: LadderVolume, price: str, asset: str
+    formats: ColumnFormats, volume: LadderVolume, price: str, asset: str, base: str
 ) -> dict[Column, str]:
     bought, sold = volume.headings(asset)
     return {
@@ -279,6 +283,8 @@ def _headings(
         Column.TOTAL: formats.total.heading("Total", asset),
         Column.BOUGHT: bought,
         Column.SOLD: sold,
+        Column.ADDED: f"Added, {base}" if base else "Added",
+        Column.PULLED: f"Pulled, {base}" if base else "Pulled",
     }
 
 

@@ -27,7 +27,10 @@ from orderbook_desktop.gui.actions import Action, Command, FocusKeys, Switch
 from orderbook_desktop.gui.number_font import NumberMetrics, number_font
 from orderbook_desktop.gui.panes.book_frame import BookFrame, message_of
 from orderbook_desktop.gui.panes.ladder.column_menu import VolumeMenu, column_menu
+from orderbook_desktop.gui.panes.ladder.flow import LadderFlow
 from orderbook_desktop.gui.panes.ladder.layout import (
+    FLOW_COLUMNS,
+    OPTIONAL_COLUMNS,
     VOLUME_COLUMNS,
     Column,
     ColumnChoice,
@@ -106,8 +109,9 @@ class DepthLadder(Pane):
             stands_still=preferences.ladder_stands_still,
             large_times=preferences.large_times,
             period=Period.of_text(preferences.volume_period),
+            flow_seconds=preferences.flow_seconds,
         )
-        self.model.shows_volume = self._has_volume
+        self.model.shows_volume, self.model.shows_flow = self._has_volume, self._has_flow
         self._painted: LadderScene | None = None
         self._hovered_at: QPoint | None = None
         self._marked_price: int | None = None
@@ -184,7 +188,7 @@ class DepthLadder(Pane):
         """Show the columns of `choice`, and remember them."""
         self._choice = choice
         self._preferences.ladder_columns = choice.text
-        self.model.shows_volume = self._has_volume
+        self.model.shows_volume, self.model.shows_flow = self._has_volume, self._has_flow
         self._take_least_size()
         self._follow_volume()
 
@@ -218,6 +222,16 @@ class DepthLadder(Pane):
     @property
     def _has_volume(self) -> bool:
         return not VOLUME_COLUMNS.isdisjoint(self._choice.shown)
+
+    @property
+    def _has_flow(self) -> bool:
+        return not FLOW_COLUMNS.isdisjoint(self._choice.shown)
+
+    def show_flow_of(self, seconds: int) -> None:
+        """Show what was added and pulled in the last `seconds`, and remember that."""
+        self._preferences.flow_seconds = seconds
+        self.model.flow = LadderFlow(seconds)
+        self._follow_volume()
 
     def _follow_volume(self) -> None:
         if self.model.frame is not None:
@@ -466,6 +480,7 @@ class DepthLadder(Pane):
             self.set_columns,
             (self._preferences.large_times, self.mark_sizes_from),
             VolumeMenu(self.model.volume.period, self.count_volume_of, self.clear_volume),
+            (self.model.flow.seconds, self.show_flow_of),
         )
         menu.popup(at or self.mapToGlobal(QPoint(PADDING, self._header_height)))
 
@@ -494,6 +509,6 @@ class DepthLadder(Pane):
 
     def _take_least_size(self) -> None:
         """Leave the columns the room that they need."""
-        volumes = len(VOLUME_COLUMNS.intersection(self._choice.shown))
+        volumes = len(OPTIONAL_COLUMNS.intersection(self._choice.shown))
         digits = 3 * _DIGITS + volumes * _VOLUME_DIGITS
         self.setMinimumSize(round(self._numbers.digit * digits) + 40, 10 * self._line_height)

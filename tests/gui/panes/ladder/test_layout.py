@@ -15,7 +15,7 @@ from orderbook_desktop.gui.panes.ladder.layout import (
     lay_out_lines,
 )
 
-PRICE, SIZE, TOTAL, BOUGHT, SOLD = Column
+PRICE, SIZE, TOTAL, BOUGHT, SOLD, _, _ = Column
 grids = st.builds(lay_out_lines, st.integers(0, 60), st.integers(100, 2_200), st.integers(12, 40))
 choices = st.builds(
     ColumnChoice,

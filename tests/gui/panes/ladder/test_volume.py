@@ -17,7 +17,12 @@ from orderbook_desktop.core.status import FeedState
 from orderbook_desktop.core.time_text import clock_text
 from orderbook_desktop.core.traded_volume import SINCE_RESET, Period
 from orderbook_desktop.core.trades import Trade
-from orderbook_desktop.gui.panes.ladder.layout import VOLUME_COLUMNS, Column, ColumnChoice
+from orderbook_desktop.gui.panes.ladder.layout import (
+    FLOW_COLUMNS,
+    VOLUME_COLUMNS,
+    Column,
+    ColumnChoice,
+)
 from orderbook_desktop.gui.panes.ladder.scene import LadderRow
 from orderbook_desktop.gui.panes.ladder.widget import DepthLadder
 from orderbook_desktop.gui.preferences import Preferences
@@ -26,7 +31,7 @@ from tests.core.trades_made import made_tape, made_trade, random_trades
 from tests.gui.fake_desk import EVENT_MS, FakeDesk, frame_of
 from tests.gui.pixels import colours_of
 
-_SHOWN = ColumnChoice(hidden=frozenset())
+_SHOWN = ColumnChoice(hidden=FLOW_COLUMNS)
 _TICK = 10**6
 _DAY_MS = 86_400_000
 
