@@ -15,6 +15,7 @@ BENCHMARKS = (
     "archive_size",
     "archive_read",
     "heatmap",
+    "heatmap_frames",
     "live_edge",
     "archive_random_open",
     "packed_recording",

@@ -1,4 +1,7 @@
-"""A heatmap on screen: what each pixel shows, and in which colour or texture.
+"""A heatmap on screen: what each pixel shows, as a code that a palette turns into a colour.
+
+So other colours need another palette, and no cells: a cut-off is moved without delay. Textures and
+lines are codes, too.
 
 The pixels of a gap are those from its
 first millisecond to its last, at least one; no bin makes it longer.
@@ -21,11 +24,7 @@ from orderbook_desktop.core.heatmap.colours import (
     ColourTable,
     packed_colour,
 )
-from orderbook_desktop.core.heatmap.picture import (
-    Bytes,
-    Pixels,
-    Quantiser,
-)
+from orderbook_desktop.core.heatmap.picture import Bytes, Quantiser
 from orderbook_desktop.core.heatmap.pixel_grid import PixelGrid, Region
 from orderbook_desktop.core.heatmap.sources import Source
 from orderbook_desktop.core.heatmap.spans import BoolArray
@@ -33,12 +32,42 @@ from orderbook_desktop.core.levels import Int64Array
 
 # Textures have a period of so many pixels in both directions.
 _PERIOD: Final = 8
-_GAP_COLOURS: Final = (packed_colour(70, 54, 34), packed_colour(214, 158, 82))
-_PENDING_COLOURS: Final = (packed_colour(20, 26, 34), packed_colour(38, 47, 59))
 _GAP_WIDTH, _PENDING_WIDTH = 2, 1
 _NARROW: Final = 4
 _DOT_EVERY: Final = 5
-_DOT_COLOUR: Final = packed_colour(128, 138, 150)
+# Far outside of the picture a number of pixels may be too large for an integer.
+_FAR: Final = 1 << 20
+
+Codes = npt.NDArray[np.uint16]
+"""What pixels show: the byte of a cell, or of one of asks with `ASKS` more, or a `Code`."""
+ASKS: Final = LAST_SIZE + 1
+
+
+class Code(IntEnum):
+    """What a pixel shows that is no cell."""
+
+    GAP = 2 * ASKS
+    GAP_LINE = GAP + 1
+    PENDING = GAP + 2
+    PENDING_LINE = GAP + 3
+    DOT = GAP + 4
+    """In a cell that is not known, or not wholly."""
+    OUTSIDE = GAP + 5
+    BID = GAP + 6
+    """The line of the best bid."""
+    ASK = GAP + 7
+    RIM = GAP + 8
+    """Beside these lines."""
+
+
+_COLOURS: Final = (
+    packed_colour(70, 54, 34),
+    packed_colour(214, 158, 82),
+    packed_colour(20, 26, 34),
+    packed_colour(38, 47, 59),
+    packed_colour(128, 138, 150),
+)
+"""Of the codes from `GAP` to `DOT`."""
 
 
 class Kind(IntEnum):
@@ -88,17 +117,31 @@ class Tables(Struct, frozen=True, eq=False):
     cells: ColourTable
     asks: ColourTable | None = None
 
+    def palette(self, *others: int) -> ColourTable:
+        """Return the colour of each code; `others` are those from `Code.OUTSIDE` on."""
+        asks = self.cells if self.asks is None else self.asks
+        rest = np.array([*_COLOURS, *others], np.uint32)
+        return np.concatenate((self.cells, asks, rest))
+
 
 class Plot:
-    """Paints regions of pixels from sources, of which a later one lies over those before."""
+    """Paints regions of pixels from sources, of which a later one lies over those before.
+
+    If it `has_hues`, asks have codes of their own.
+    """
 
     def __init__(
-        self, sources: Sequence[Source], known: Known, quantiser: Quantiser, ground: int
+        self,
+        sources: Sequence[Source],
+        known: Known,
+        quantiser: Quantiser,
+        *,
+        has_hues: bool = False,
     ) -> None:
         self._sources = sources
         self._known = known
         self._quantiser = quantiser
-        self._ground = ground
+        self._has_hues = has_hues
 
     def kinds(self, grid: PixelGrid, left: int, right: int) -> tuple[Kinds, Int64Array]:
         """Return what the columns of pixels show, and from which source (-1: none)."""
@@ -139,14 +182,43 @@ class Plot:
             else:
                 yield part, Kind(-1 - place), None
 
-    def paint(self, out: Pixels, grid: PixelGrid, region: Region, tables: Tables) -> None:
-        """Paint `region` into `out`, `[y, x]` of its size."""
+    def paint(self, out: Codes, grid: PixelGrid, region: Region) -> None:
+        """Paint the codes of `region` into `out`, `[y, x]` of its size."""
         for part, kind, source in self.stretches(grid, region):
             spot = out[:, part.left - region.left : part.right - region.left]
             if source is None:
                 self._paint_texture(spot, part, kind)
             else:
-                self._paint_cells(spot, grid, part, source, tables)
+                self._paint_cells(spot, grid, part, source)
+
+    def paint_best(self, out: Codes, grid: PixelGrid, region: Region, width: int) -> None:
+        """Paint the best bid and offer over `region` as lines of that width; gaps interrupt them.
+
+        A dark rim sets a line off from cells of its colour.
+        """
+        # A line begins before the region, so that it joins what was painted before.
+        rim = max(1, width // 2)
+        room = width + 2 * rim + 1
+        wide = Region(region.left - room, region.right + room, region.bottom, region.top)
+        sides = np.full((2, wide.width), -1.0)
+        for part, _, source in self.stretches(grid, wide):
+            if source is not None:
+                spot = slice(part.left - wide.left, part.right - wide.left)
+                sides[:, spot] = source.best(source.columns(grid.times(part.left, part.right)))
+        # Bids lie lower and asks higher, so that the lines can be told apart.
+        lines = [
+            _steps(prices / grid.units, wide.top + off, width)
+            for prices, off in zip(sides, (width, -width), strict=True)
+        ]
+        shown = slice(room, room + region.width)
+        for tops, ends in lines:
+            reach = range(-rim, width + rim)
+            _fill(
+                out, _least(tops, reach)[shown] - rim, -_least(-ends, reach)[shown] + rim, Code.RIM
+            )
+        for (tops, ends), code in zip(lines, (Code.BID, Code.ASK), strict=True):
+            reach = range(width)
+            _fill(out, _least(tops, reach)[shown], -_least(-ends, reach)[shown], code)
 
     def counts(self, grid: PixelGrid, region: Region) -> Int64Array:
         """Return how many cells of `region` have each byte."""
@@ -158,13 +230,13 @@ class Plot:
                     counts += np.bincount(seen.cells.ravel(), minlength=len(counts))
         return counts
 
-    def _paint_texture(self, out: Pixels, part: Region, kind: Kind) -> None:
+    def _paint_texture(self, out: Codes, part: Region, kind: Kind) -> None:
         if kind is Kind.OUTSIDE:
-            out[:] = self._ground
+            out[:] = Code.OUTSIDE
             return
         if kind is Kind.GAP and part.width < _NARROW:
             # Of slanted lines so narrow a gap would show a few pixels only.
-            out[:] = _GAP_COLOURS[1]
+            out[:] = Code.GAP_LINE
             return
         lines = _texture(kind)
         x = np.arange(part.left, part.right) % _PERIOD
@@ -192,25 +264,22 @@ class Plot:
             rows = len(begins) - np.cumsum(np.diff(rows, prepend=-1) != 0)
         return _Seen(top, rows, of_rows, columns, cells, dotted)
 
-    def _paint_cells(
-        self, out: Pixels, grid: PixelGrid, part: Region, source: Source, tables: Tables
-    ) -> None:
+    def _paint_cells(self, out: Codes, grid: PixelGrid, part: Region, source: Source) -> None:
         seen = self._seen(grid, part, source)
         count = 0 if seen is None else len(seen.rows)
         if count < part.height:
             self._paint_texture(out, part, Kind.PENDING)
         if seen is None:
             return
-        colours = tables.cells[seen.cells]
-        if tables.asks is not None:
-            is_ask = source.asks(seen.of_rows, seen.columns)
-            colours = np.where(is_ask, tables.asks[seen.cells], colours)
+        codes = seen.cells.astype(np.uint16)
+        if self._has_hues:
+            codes[source.asks(seen.of_rows, seen.columns)] += ASKS
         spot = out[seen.top : seen.top + count]
-        spot[:] = colours[seen.rows]
+        spot[:] = codes[seen.rows]
         self._dot(spot, part, seen)
 
     @staticmethod
-    def _dot(out: Pixels, part: Region, seen: _Seen) -> None:
+    def _dot(out: Codes, part: Region, seen: _Seen) -> None:
         """Dot the pixels of what is not known, or not wholly."""
         is_dotted = (seen.cells == UNKNOWN_BYTE) | seen.dotted
         if not is_dotted.any():
@@ -220,7 +289,7 @@ class Plot:
             y = (part.top - 1 - seen.top - phase * 2) % _DOT_EVERY
             x = (phase * _DOT_EVERY - part.left) % (2 * _DOT_EVERY)
             spots = out[y::_DOT_EVERY, x :: 2 * _DOT_EVERY]
-            spots[is_dotted[seen.rows[y::_DOT_EVERY]][:, x :: 2 * _DOT_EVERY]] = _DOT_COLOUR
+            spots[is_dotted[seen.rows[y::_DOT_EVERY]][:, x :: 2 * _DOT_EVERY]] = Code.DOT
 
 
 class _Seen(Struct, frozen=True, eq=False):
@@ -238,11 +307,39 @@ class _Seen(Struct, frozen=True, eq=False):
     dotted: BoolArray
 
 
-def _texture(kind: Kind) -> Pixels:
+def _steps(heights: npt.NDArray[np.float64], top: int, width: int) -> tuple[Int64Array, Int64Array]:
+    """Return the rows of pixels, first and after the last, of a line's steps in each column.
+
+    `heights` count from price 0 in rows, and are negative where there is no line; so is the row
+    after the last one then.
+    """
+    shown = heights >= 0
+    y = (top - np.rint(heights)).clip(-_FAR, _FAR).astype(np.int64)
+    before = np.where(np.append(False, shown[:-1]), np.append(0, y[:-1]), y)
+    tops, ends = np.minimum(before, y), np.maximum(before, y) + width
+    return np.where(shown, tops, _FAR), np.where(shown, ends, -_FAR)
+
+
+def _least(values: Int64Array, reach: range) -> Int64Array:
+    """Return for each column the least value of those that are so far to its left."""
+    least: Int64Array = np.minimum.reduce([np.roll(values, off) for off in reach])
+    return least
+
+
+def _fill(out: Codes, tops: Int64Array, ends: Int64Array, code: Code) -> None:
+    """Fill the rows from `tops` to `ends` of each column."""
+    tops, ends = tops.clip(0, len(out)), ends.clip(0, len(out))
+    lengths = np.maximum(ends - tops, 0)
+    columns = np.repeat(np.arange(out.shape[1]), lengths)
+    begins = np.cumsum(lengths) - lengths
+    out[np.repeat(tops - begins, lengths) + np.arange(len(columns)), columns] = code
+
+
+def _texture(kind: Kind) -> Codes:
     """Return a tile of slanted lines, `[row of pixels, column of pixels]`; those of a gap rise."""
     y, x = np.ogrid[:_PERIOD, :_PERIOD]
     if kind is Kind.GAP:
-        is_line, colours = (x - y) % _PERIOD < _GAP_WIDTH, _GAP_COLOURS
+        is_line, ground = (x - y) % _PERIOD < _GAP_WIDTH, Code.GAP
     else:
-        is_line, colours = (x + y) % _PERIOD < _PENDING_WIDTH, _PENDING_COLOURS
-    return np.where(is_line, colours[1], colours[0])
+        is_line, ground = (x + y) % _PERIOD < _PENDING_WIDTH, Code.PENDING
+    return (ground + is_line).astype(np.uint16)

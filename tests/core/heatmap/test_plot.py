@@ -19,7 +19,7 @@ from orderbook_desktop.core.heatmap.grid import fitting_bin
 from orderbook_desktop.core.heatmap.pages import HeatmapWish
 from orderbook_desktop.core.heatmap.picture import Quantiser
 from orderbook_desktop.core.heatmap.pixel_grid import PixelGrid, Region
-from orderbook_desktop.core.heatmap.plot import Kind, Known, Plot, Tables
+from orderbook_desktop.core.heatmap.plot import Code, Kind, Known, Plot, Tables
 from orderbook_desktop.core.heatmap.sources import Source, fitting_quantiser
 from orderbook_desktop.core.heatmap.view import View
 from tests.core.heatmap.made_cells import cells_for, recorded
@@ -33,6 +33,7 @@ MID = 10_000
 KNOWN = Known(BEGIN, END, END, (GAP, SHORT))
 TABLES = Tables(colour_table(ColourMap.FIRE, FIRST_SIZE, 255))
 GROUND = 0xFF123456
+LINES = 0xFF00FF00, 0xFFFF0000, 0xFF010101
 
 
 def wish(view: View, step: int, bin_ms: int) -> HeatmapWish:
@@ -44,16 +45,16 @@ def wish(view: View, step: int, bin_ms: int) -> HeatmapWish:
     return HeatmapWish("BTCUSDT", bins, PriceSteps(step, 8, rows), Statistic.MAX)
 
 
-def plot_of(*heatmaps: Heatmap, known: Known = KNOWN) -> Plot:
+def plot_of(*heatmaps: Heatmap, known: Known = KNOWN, has_hues: bool = False) -> Plot:
     sources = [Source(heatmap, exponent=8) for heatmap in heatmaps]
-    return Plot(sources, known, fitting_quantiser(sources, None), GROUND)
+    return Plot(sources, known, fitting_quantiser(sources, None), has_hues=has_hues)
 
 
 def painted(plot: Plot, view: View, width: int, height: int) -> np.ndarray:
     grid = PixelGrid.of(view, width, height)
-    out = np.zeros((height, width), np.uint32)
-    plot.paint(out, grid, Region.of(view, grid, width, height), TABLES)
-    return out
+    out = np.zeros((height, width), np.uint16)
+    plot.paint(out, grid, Region.of(view, grid, width, height))
+    return TABLES.palette(GROUND, *LINES)[out]
 
 
 @pytest.mark.parametrize("length_ms", [3_000, 60_000, 61_234, 600_000, 3_600_000, 86_400_000])
@@ -164,7 +165,7 @@ def test_the_newer_source_lies_over_the_older_one_where_it_has_been_read() -> No
     fine = cells_for(wish(view, 10, 1_000), COVERAGE, MID)
     pending = ((BEGIN, BEGIN + 50_000),)
     sources = [Source(coarse), Source(fine, pending)]
-    plot = Plot(sources, KNOWN, fitting_quantiser(sources, None), GROUND)
+    plot = Plot(sources, KNOWN, fitting_quantiser(sources, None))
     grid = PixelGrid.of(view, 100, 100)
     region = Region.of(view, grid, 100, 100)
     _, of = plot.kinds(grid, region.left, region.right)
@@ -190,13 +191,52 @@ def test_a_replay_sees_no_column_that_is_not_over() -> None:
 def test_asks_have_their_own_colours_above_the_middle() -> None:
     view = View(BEGIN, BEGIN + 10_000, 9_000, 11_000)
     cells = cells_for(wish(view, 10, 1_000), COVERAGE, MID)
-    plot = plot_of(cells)
     grid = PixelGrid.of(view, 10, 200)
-    out = np.zeros((200, 10), np.uint32)
+    out = np.zeros((200, 10), np.uint16)
     tables = Tables(np.full(256, 1, np.uint32), np.full(256, 2, np.uint32))
-    plot.paint(out, grid, Region.of(view, grid, 10, 200), tables)
-    assert (out[:100] == 2).all()
-    assert (out[100:] == 1).all()
+    plot_of(cells, has_hues=True).paint(out, grid, Region.of(view, grid, 10, 200))
+    pixels = tables.palette(GROUND, *LINES)[out]
+    assert (pixels[:100] == 2).all()
+    assert (pixels[100:] == 1).all()
+    plot_of(cells).paint(out, grid, Region.of(view, grid, 10, 200))
+    assert (tables.palette(GROUND, *LINES)[out] == 1).all()
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_the_best_prices_are_lines_that_join_and_that_gaps_interrupt(width: int) -> None:
+    view = View(GAP[0] - 30_000, GAP[1] + 30_000, 9_000, 11_000)
+    cells = cells_for(wish(view, 10, 1_000), COVERAGE, MID, tick=100)
+    bids = cells.columns.best_bids
+    bids[bids >= 0] -= 200 * (np.arange(len(bids))[bids >= 0] % 2)
+    grid = PixelGrid.of(view, 600, 200)
+    region = Region.of(view, grid, 600, 200)
+    out = np.zeros((200, 600), np.uint16)
+    plot = plot_of(cells)
+    plot.paint_best(out, grid, region, width)
+    kinds, _ = plot.kinds(grid, region.left, region.right)
+    away = np.convolve(kinds == Kind.CELLS, np.ones(7), "same") == 0
+    assert not out[:, away].any()
+    inside = np.convolve(kinds == Kind.CELLS, np.ones(7), "same") == 7
+    inside[:4] = inside[-4:] = False
+    asks = out[:, inside] == Code.ASK
+    assert (asks.sum(axis=0) == width).all()
+    assert (asks.argmax(axis=0) == 90 - width).all()
+    # A bid is 10 or 30 rows below the middle, and each change is a line between.
+    bid = out[:, inside] == Code.BID
+    tops, ends = bid.argmax(axis=0), 200 - bid[::-1].argmax(axis=0)
+    assert set(tops.tolist()) == {110 + width, 130 + width}
+    assert (tops[1:] <= ends[:-1]).all()
+    assert (tops[:-1] <= ends[1:]).all()
+    # The rim is beside each pixel of a line.
+    y, x = np.nonzero((out == Code.BID) & (np.arange(600) > 5) & (np.arange(600) < 100))
+    for dy, dx in ((1, 0), (-1, 0), (0, 1), (0, -1)):
+        assert (out[y + dy, x + dx] >= Code.BID).all()
+    # Painted in parts it is the same.
+    parts = np.zeros_like(out)
+    for left in range(0, 600, 150):
+        part = Region(region.left + left, region.left + left + 150, region.bottom, region.top)
+        plot.paint_best(parts[:, left : left + 150], grid, part, width)
+    assert (parts == out).all()
 
 
 def test_nothing_was_recorded_between_the_recording_and_the_live_edge() -> None:

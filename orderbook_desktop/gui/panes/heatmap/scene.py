@@ -7,16 +7,16 @@ from typing import Final
 
 import numpy as np
 from msgspec.structs import replace
-from PySide6.QtCore import QPointF, QRect, QRectF
-from PySide6.QtGui import QColor, QImage, QPainter, QPen, QPolygonF
+from PySide6.QtCore import QRect, QRectF
+from PySide6.QtGui import QImage, QPainter
 
 from orderbook_desktop.core.heatmap.cells import Heatmap
 from orderbook_desktop.core.heatmap.choices import ColourMap
-from orderbook_desktop.core.heatmap.colours import FIRST_SIZE, colour_table
+from orderbook_desktop.core.heatmap.colours import FIRST_SIZE, ColourTable, colour_table
 from orderbook_desktop.core.heatmap.pages import HeatmapPart
 from orderbook_desktop.core.heatmap.picture import Pixels, Quantiser
 from orderbook_desktop.core.heatmap.pixel_grid import PixelGrid, Region
-from orderbook_desktop.core.heatmap.plot import Known, Plot, Tables
+from orderbook_desktop.core.heatmap.plot import Codes, Known, Plot, Tables
 from orderbook_desktop.core.heatmap.sources import Source, fitting_quantiser
 from orderbook_desktop.core.heatmap.view import View
 from orderbook_desktop.core.levels import Int64Array
@@ -27,6 +27,8 @@ _MARGIN: Final = 16
 _LEAST_MARGIN: Final = 24
 # Answers that lie below the newest one, and are seen where that has nothing yet.
 _KEPT: Final = 2
+# The width of the lines of the best prices, in logical pixels.
+_LINE: Final = 1.4
 
 
 class Scene:
@@ -44,8 +46,11 @@ class Scene:
         self.tables = Tables(colour_table(ColourMap.FIRE, FIRST_SIZE, 255))
         self._grid: PixelGrid | None = None
         self._held: Region | None = None
+        self._codes: Codes = np.zeros((0, 0), np.uint16)
+        self._spare: Codes = np.zeros((0, 0), np.uint16)
         self._pixels: Pixels = np.zeros((0, 0), np.uint32)
-        self._spare: Pixels = np.zeros((0, 0), np.uint32)
+        # Whether all pixels need the colours of their codes.
+        self._is_stale = False
         self._image = QImage()
         # From this time on the image is to be painted anew; None: it is as it should be.
         self._dirty_ms: float | None = None
@@ -129,8 +134,10 @@ class Scene:
 
     def set_tables(self, tables: Tables) -> None:
         """Show sizes in these colours."""
-        self.tables = tables
-        self._forget()
+        had_hues, self.tables = self.tables.asks is not None, tables
+        self._is_stale = True
+        if had_hues is (tables.asks is None):
+            self._forget()
 
     def histogram(self) -> Int64Array:
         """Return how many of the cells in sight have each byte."""
@@ -153,7 +160,7 @@ class Scene:
 
     def _paint(self, grid: PixelGrid, region: Region, ratio: float) -> None:
         """Bring the image to where it shows `region`."""
-        held, before = self._held, self._pixels
+        held, before = self._held, self._codes
         if grid != self._grid:
             held = None
         if held is None or not held.holds(region):
@@ -166,49 +173,58 @@ class Scene:
                 self._dirty_ms = None
                 self._paint_region(grid, now, now, ratio)
             else:
-                self._pixels[_part(now, common)] = before[_part(held, common)]
+                self._codes[_part(now, common)] = before[_part(held, common)]
                 for part in _rest(now, common):
                     self._paint_region(grid, now, part, ratio)
-        if self._dirty_ms is not None and self._held is not None:
-            left = max(self._held.left, grid.column(self._dirty_ms) - 1)
-            self._dirty_ms = None
-            if left < self._held.right:
-                of = self._held
-                part = Region(left, of.right, of.bottom, of.top)
-                self._paint_region(grid, of, part, ratio)
+            self._is_stale = True
+        self._paint_dirty(grid, ratio)
+        if self._is_stale:
+            self._is_stale = False
+            np.take(self._palette(), self._codes, out=self._pixels, mode="clip")
+
+    def _paint_dirty(self, grid: PixelGrid, ratio: float) -> None:
+        held, from_ms = self._held, self._dirty_ms
+        if held is None or from_ms is None:
+            return
+        self._dirty_ms = None
+        left = max(held.left, grid.column(from_ms) - 1)
+        if left < held.right:
+            part = Region(left, held.right, held.bottom, held.top)
+            self._paint_region(grid, held, part, ratio)
+            if not self._is_stale:
+                spot = _part(held, part)
+                self._pixels[spot] = self._palette()[self._codes[spot]]
 
     def _allot(self, grid: PixelGrid, held: Region, *, is_new: bool) -> None:
-        """Have pixels for `held`; if all of it is painted anew, those that there are."""
+        """Have codes for `held`; if all of it is painted anew, those that there are."""
         self._grid, self._held = grid, held
         size = held.height, held.width
-        if is_new and self._pixels.shape == size:
+        if is_new and self._codes.shape == size:
             return
         # New memory takes longer than to paint it, so two arrays take turns.
-        self._pixels, self._spare = self._spare, self._pixels
+        self._codes, self._spare = self._spare, self._codes
+        if self._codes.shape != size:
+            self._codes = np.empty(size, np.uint16)
         if self._pixels.shape != size:
             self._pixels = np.empty(size, np.uint32)
-        self._image = QImage(
-            self._pixels.data,
-            held.width,
-            held.height,
-            4 * held.width,
-            QImage.Format.Format_RGB32,
-        )
+            self._image = QImage(
+                self._pixels.data, size[1], size[0], 4 * size[1], QImage.Format.Format_RGB32
+            )
 
     def _paint_region(self, grid: PixelGrid, held: Region, part: Region, ratio: float) -> None:
-        """Paint `part` of what is held: the cells, and over them the best prices."""
-        plot = self._plot()
-        plot.paint(self._pixels[_part(held, part)], grid, part, self.tables)
-        with QPainter(self._image) as painter:
-            painter.setClipRect(
-                QRect(part.left - held.left, held.top - part.top, part.width, part.height)
-            )
-            painter.translate(-held.left, held.top)
-            _draw_best(painter, plot, grid, part, ratio)
+        """Paint the codes of `part` of what is held: the cells, and over them the best prices."""
+        plot, spot = self._plot(), self._codes[_part(held, part)]
+        plot.paint(spot, grid, part)
+        plot.paint_best(spot, grid, part, max(1, round(_LINE * ratio)))
+
+    def _palette(self) -> ColourTable:
+        lines = (DARK.bid, DARK.ask, DARK.panel)
+        return self.tables.palette(self._ground.rgb(), *(colour.rgb() for colour in lines))
 
     def _plot(self) -> Plot:
         quantiser = self.quantiser or Quantiser(1.0)
-        return Plot(self.sources, self.known, quantiser, self._ground.rgb())
+        has_hues = self.tables.asks is not None
+        return Plot(self.sources, self.known, quantiser, has_hues=has_hues)
 
     def _take_quantiser(self) -> None:
         quantiser = fitting_quantiser(self.sources, self.quantiser)
@@ -241,54 +257,3 @@ def _rest(whole: Region, common: Region) -> list[Region]:
         Region(common.left, common.right, common.top, whole.top),
     ]
     return [part for part in parts if part.width > 0 and part.height > 0]
-
-
-def _draw_best(painter: QPainter, plot: Plot, grid: PixelGrid, part: Region, ratio: float) -> None:
-    """Draw the best bid and offer as lines, which gaps interrupt.
-
-    The painter's origin is column 0 and row 0. A dark rim sets a line off from cells of its colour.
-    """
-    # A line begins before the part, so that it joins what was painted before.
-    wide = Region(part.left - 2, part.right + 2, part.bottom, part.top)
-    lines: list[tuple[QPolygonF, QColor]] = []
-    for stretch, _, source in plot.stretches(grid, wide):
-        if source is None:
-            continue
-        best = source.best(source.columns(grid.times(stretch.left, stretch.right)))
-        of_sides = zip(best, (DARK.bid, DARK.ask), (ratio, -ratio), strict=True)
-        for prices, colour, off in of_sides:
-            lines += [(line, colour) for line in _lines(prices, stretch.left, grid, off, part)]
-    for width in (3.0, 1.4):
-        for line, colour in lines:
-            painter.setPen(QPen(DARK.panel if width > 2 else colour, width * ratio))
-            painter.drawPolyline(line)
-
-
-def _lines(
-    prices: np.ndarray[tuple[int], np.dtype[np.float64]],
-    left: int,
-    grid: PixelGrid,
-    off: float,
-    part: Region,
-) -> list[QPolygonF]:
-    """Return the steps of prices, one for each column of pixels; negative: there is none.
-
-    They lie `off` pixels lower, so that the lines of both sides can be told apart.
-    """
-    lines = []
-    shown = prices >= 0
-    # Far outside of the picture a number of pixels may be too large for Qt.
-    y = np.rint(-(prices / grid.units)).clip(-part.top - 100, -part.bottom + 100) + off
-    changes = np.flatnonzero((np.diff(y, prepend=np.nan) != 0) | (np.diff(shown, prepend=False)))
-    points: list[QPointF] = []
-    ends = [*changes[1:].tolist(), len(y)]
-    for begin, end in zip(changes.tolist(), ends, strict=True):
-        if shown[begin]:
-            points.append(QPointF(left + begin, y[begin]))
-            points.append(QPointF(left + end, y[begin]))
-        elif points:
-            lines.append(QPolygonF(points))
-            points = []
-    if points:
-        lines.append(QPolygonF(points))
-    return lines
