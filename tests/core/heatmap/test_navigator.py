@@ -87,6 +87,26 @@ def test_it_goes_back_and_forth_between_views(navigator: Navigator) -> None:
     assert view_of(navigator) == second
 
 
+def test_going_back_forgets_nothing_and_a_new_way_forgets_the_old_one(
+    navigator: Navigator,
+) -> None:
+    navigator.back()
+    first = view_of(navigator)
+    navigator.leave()
+    navigator.leave()
+    navigator.move(-USUAL_MS, 0)
+    navigator.back()
+    navigator.back()
+    assert view_of(navigator) == first
+    navigator.leave()
+    navigator.move(-2 * USUAL_MS, 0)
+    other = view_of(navigator)
+    navigator.forth()
+    assert view_of(navigator) == other
+    frame = other.frame(300, 200)
+    assert (frame.x(other.to_ms), frame.y(other.low)) == (300, 200)
+
+
 def test_it_shows_all_and_returns(navigator: Navigator) -> None:
     navigator.show_all()
     assert (view_of(navigator).from_ms, view_of(navigator).to_ms) == (NOW - 86_400_000, NOW)

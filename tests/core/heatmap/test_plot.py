@@ -92,6 +92,8 @@ def test_a_gap_moves_with_the_view_and_keeps_its_width() -> None:
         columns = np.flatnonzero(kinds == Kind.GAP)
         widths.add(len(columns))
         assert int(columns[0]) + region.left == grid.column(GAP[0])
+        # The other gap is out of sight.
+        assert len(KNOWN.gap_columns(grid, region.left, region.right)) == 1
     assert widths == {round(GAP[1] / grid.ms) - round(GAP[0] / grid.ms)}
 
 
@@ -142,6 +144,8 @@ def test_empty_unknown_gap_pending_and_outside_all_differ() -> None:
     found = [outside, gap, pending, unknown, sizes]
     assert sum(map(len, found)) == len(set().union(*found))
     assert int(TABLES.cells[EMPTY_BYTE]) in sizes
+    # Only cells have a size that counts.
+    assert plot_of(cells).counts(grid, region)[FIRST_SIZE:].any()
 
 
 def test_rows_lower_than_a_pixel_show_their_largest_cell() -> None:
