@@ -224,6 +224,18 @@ class HeatmapCanvas(Pane):
             return None
         return PriceGrid.of(self.navigator.tick, (view.low + view.high) // 2, view.exponent)
 
+    @property
+    def is_replay(self) -> bool:
+        """Whether a replay's clock is followed."""
+        return self._replay is not None
+
+    def book_price(self, price: int) -> int | None:
+        """Return a price of the view in units of the book's scale; None: there is no book."""
+        frame, view = self._frame, self.view
+        if frame is None or view is None:
+            return None
+        return rescaled(price, view.exponent, frame.format.scale.price)
+
     def gap_at(self, at_ms: int) -> Gap | None:
         """Return the recorded gap at a time."""
         found = (gap for gap in self._gaps() if gap.from_ms <= at_ms < gap.to_ms)

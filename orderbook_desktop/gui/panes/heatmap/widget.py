@@ -13,7 +13,8 @@ from orderbook_desktop.core.event_times import NS_A_MS
 from orderbook_desktop.core.replay_status import ReplayStatus
 from orderbook_desktop.core.time_text import moment_text
 from orderbook_desktop.gui.actions import Action, FocusKeys
-from orderbook_desktop.gui.panes.heatmap.canvas import ZOOM, HeatmapCanvas
+from orderbook_desktop.gui.panes.heatmap.canvas import ZOOM, HeatmapCanvas, rescaled
+from orderbook_desktop.gui.panes.heatmap.crosshair import CrosshairLayer
 from orderbook_desktop.gui.panes.heatmap.painter import gap_texts, price_at, time_at
 from orderbook_desktop.gui.panes.heatmap.selection import SelectionLayer
 from orderbook_desktop.gui.preferences import Preferences
@@ -79,6 +80,12 @@ _GROW: Final = Action(
 )
 _COPY: Final = Action("Heatmap: copy", "in the heatmap: copy what is listed", ("Ctrl+C",))
 _CLEAR: Final = Action("Heatmap: no selection", "in the heatmap: select nothing", ("Esc",))
+_CURSOR: Final = Action(
+    "Heatmap: crosshair",
+    "in the heatmap: the crosshair to the next column or row, whose exact sizes are read out",
+    ("Alt+Shift+Left", "Alt+Shift+Right", "Alt+Shift+Up", "Alt+Shift+Down"),
+    ("point",),
+)
 
 _NOTCH: Final = 120
 _KEY_MOVE: Final = 0.1
@@ -104,7 +111,8 @@ class HeatmapPane(HeatmapCanvas):
     ) -> None:
         super().__init__(theme, preferences, parent)
         self.selection = SelectionLayer(self)
-        self.layers.append(self.selection)
+        self.crosshair = CrosshairLayer(self, self._read_out)
+        self.layers += [self.selection, self.crosshair]
         self._pointer: QPointF | None = None
         self._pressed: tuple[QPointF, QRect] | None = None
         self._dragged_from: QPointF | None = None
@@ -305,6 +313,10 @@ class HeatmapPane(HeatmapCanvas):
                 _RESET: (lambda: self._run(self.navigator.reset),),
                 _BACK: (lambda: self._run_history(back=True),),
                 _FORTH: (lambda: self._run_history(back=False),),
+                _CURSOR: (
+                    *(lambda: self._step(-1, 0), lambda: self._step(1, 0)),
+                    *(lambda: self._step(0, 1), lambda: self._step(0, -1)),
+                ),
                 _PLAY: (self._play_pointed,),
                 _VISIBLE: (lambda: self._select(1.0),),
                 _SELECT: (lambda: self._select(_HALF),),
@@ -343,6 +355,20 @@ class HeatmapPane(HeatmapCanvas):
         inside = at if at is not None and self.places.plot.contains(at.toPoint()) else None
         for layer in self.layers:
             layer.point(inside)
+
+    def _step(self, columns: int, rows: int) -> None:
+        self._pointer = self.crosshair.step(columns, rows)
+
+    def mark_price(self, price: int | None) -> None:
+        """Mark the row of a price that is pointed at in another pane."""
+        frame, view = self._frame, self.view
+        if price is not None and frame is not None and view is not None:
+            price = rescaled(price, frame.format.scale.price, view.exponent)
+        self.crosshair.mark(price=price)
+
+    def mark_time(self, time_ms: int | None) -> None:
+        """Mark a time that is pointed at in another pane."""
+        self.crosshair.mark(time_ms=time_ms)
 
     def _play_pointed(self) -> None:
         plot = self.places.plot
