@@ -422,24 +422,22 @@ def _and_event(ways: dict[int, _Sums], later: set[int], most: int) -> dict[int, 
         return _and_event_of_many(ways, later, most)
     after: dict[int, _Sums] = {}
     for rest in later:
-        found: _Sums | None = None
         for carried, (added_low, added_high, pulled_low, pulled_high) in ways.items():
             net = most - rest + carried
             if net > 0:
                 added_low, added_high = added_low + net, added_high + net  # noqa: PLW2901
             else:
                 pulled_low, pulled_high = pulled_low - net, pulled_high - net  # noqa: PLW2901
+            found = after.get(rest)
             if found is None:
-                found = added_low, added_high, pulled_low, pulled_high
+                after[rest] = added_low, added_high, pulled_low, pulled_high
             else:
-                found = (
+                after[rest] = (
                     min(found[0], added_low),
                     max(found[1], added_high),
                     min(found[2], pulled_low),
                     max(found[3], pulled_high),
                 )
-        if found is not None:
-            after[rest] = found
     return after
 
 

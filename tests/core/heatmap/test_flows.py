@@ -20,6 +20,7 @@ from orderbook_desktop.core.heatmap.flows import (
     PriceFlow,
     bounds,
     flows_of,
+    of_rows,
 )
 from orderbook_desktop.core.heatmap.spans import LevelSpan, live_span
 from orderbook_desktop.core.horizon import Horizon
@@ -319,3 +320,15 @@ def test_a_burst_has_the_bounds_of_its_trades() -> None:
     )
     assert large == small.times(wide)
     assert small == bounds_by_hand(deltas, trades, 2, 6)
+
+
+def test_a_span_is_narrowed_to_the_rows_that_count() -> None:
+    market = steady({(False, 1): 5, (True, 3): 5, (True, 4): 5}, Horizon())
+    market.pull((True, 3), 1)
+    market.event(T0 + 300)
+    span, _ = spans_of(market)[0]
+    assert of_rows(span, PriceSteps(TICK)) is span
+    part = of_rows(span, PriceSteps(TICK, rows=(3, 1)))
+    assert part.quantities.tolist() == [5 * LOT, 4 * LOT]
+    found = flows_of([(part, True)], FlowTrades(), T0, END, PriceSteps(TICK))
+    assert found.prices == flows(market).prices

@@ -131,3 +131,12 @@ def test_missing_trades_are_gaps() -> None:
     assert trades_of(tape_of(market), T0 - 5).gaps == ((0, times[0]),)
     holed = trades_of(tape_of(market, (20, 21)), times[10])
     assert holed.gaps == ((times[19], times[22]),)
+
+
+def test_all_trades_of_a_time_are_read_of_a_long_tape() -> None:
+    count = 700
+    numbers, same = np.arange(count, dtype=np.int64), np.ones(count, dtype=np.int64)
+    none = np.zeros(count, dtype=np.bool_)
+    tape = Tape(MARKET)
+    tape.take(TapeArrays(numbers, T0 + numbers, same, same, none, none, Scale()))
+    assert len(trades_of(tape, T0 + 100).times_ms) == count - 100
