@@ -6,12 +6,15 @@ A lent book is followed until each of its loans is closed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.recorded_gaps import RecordedGaps
 from orderbook_desktop.core.sources import BookSource, TradeHistory
 from orderbook_desktop.core.symbols import SymbolInfo, split_symbol
+
+if TYPE_CHECKING:
+    from orderbook_desktop.core.heatmap.pages import HeatmapPages
 
 
 class NotOffered(KnownError):
@@ -57,6 +60,10 @@ class BookLibrary(Protocol):
     @property
     def trades(self) -> TradeHistory:
         """The recorded trades."""
+        ...
+
+    def heatmaps_of(self, info: SymbolInfo) -> HeatmapPages | None:
+        """Return the heatmaps of what is recorded: where a packed file is played, of the file."""
         ...
 
     def find(self, typed: str) -> SymbolInfo:

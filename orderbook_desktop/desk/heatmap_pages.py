@@ -19,9 +19,11 @@ from orderbook_desktop.core.heatmap.pages import (
     TradedPart,
 )
 from orderbook_desktop.storage.failures import driver_failures_raised
+from orderbook_desktop.storage.store.database_store import DatabaseStore
 from orderbook_desktop.storage.store.recording_store import RecordingStore
 
 if TYPE_CHECKING:
+    from orderbook_desktop.engine.engine import Engine
     from orderbook_desktop.replay.coverage import CoverageReader
 
 # Runs a job of a name in the background.
@@ -148,3 +150,14 @@ class RecordedHeatmaps:
         whole = await known[1].read()
         if whole != coverage:
             answered(RecordedMarket(market, whole, grid))
+
+
+def heatmaps_of_database(engine: Engine, run: RunTask) -> RecordedHeatmaps:
+    """Return the heatmaps of an engine's database, as soon as that can be read."""
+    store = DatabaseStore(engine.database)
+
+    async def ready() -> DatabaseStore:
+        await engine.until_database()
+        return store
+
+    return RecordedHeatmaps(ready, run)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from orderbook_desktop.core.heatmap.pages import HeatmapPages
 from orderbook_desktop.core.library import LentBook, find_symbol
 from orderbook_desktop.core.recorded_gaps import RecordedGaps
 from orderbook_desktop.core.sources import BookLook, TradeHistory
@@ -12,6 +13,7 @@ from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.core.trades import Trade
 from orderbook_desktop.desk.desk import LiveDesk
 from orderbook_desktop.desk.followed_market import FollowedMarket
+from orderbook_desktop.desk.heatmap_pages import heatmaps_of_database
 from orderbook_desktop.desk.symbol_list import SymbolList
 from orderbook_desktop.engine.engine import Engine
 
@@ -20,8 +22,8 @@ class Library:
     """A `BookLibrary`. `follow` returns the lent book of a symbol.
 
     The other callables are called each time: they return the symbols on offer, the symbol to
-    begin with, the gaps of a market's recording, the recorded trades, and whether the market is the
-    made-up market of the demo.
+    begin with, the gaps of a market's recording, the recorded trades, the heatmaps that a market is
+    in, and whether the market is the made-up market of the demo.
     """
 
     def __init__(
@@ -32,6 +34,7 @@ class Library:
         default_symbol: Callable[[], str],
         gaps: Callable[[str], RecordedGaps | None],
         trades: Callable[[], TradeHistory],
+        heatmaps: Callable[[str], HeatmapPages],
         demo: Callable[[], bool] = lambda: False,
     ) -> None:
         self._follow = follow
@@ -39,6 +42,7 @@ class Library:
         self._default_symbol = default_symbol
         self._gaps = gaps
         self._trades = trades
+        self._heatmaps = heatmaps
         self._demo = demo
 
     @property
@@ -64,6 +68,10 @@ class Library:
     def trades(self) -> TradeHistory:
         """The recorded trades."""
         return self._trades()
+
+    def heatmaps_of(self, info: SymbolInfo) -> HeatmapPages:
+        """Return the heatmaps of what is recorded, or of the file that is played."""
+        return self._heatmaps(info.market)
 
     def find(self, typed: str) -> SymbolInfo:
         """Return the symbol on offer that `typed` names; raises `NotOffered`."""
@@ -121,12 +129,19 @@ class _DeskTrades:
 def library_of_desk(desk: LiveDesk) -> Library:
     """Return the library of a window's desk: it shows what that shows, its symbol first."""
     trades = _DeskTrades(desk)
+
+    def heatmaps(market: str) -> HeatmapPages:
+        replay = desk.replay
+        is_played = replay is not None and replay.market == market
+        return desk.heatmaps if is_played else desk.program.heatmaps
+
     return Library(
         lambda symbol: _DeskBook(desk, desk.program.follow(symbol, lambda: desk.source_kind)),
         symbols=lambda: desk.symbols,
         default_symbol=lambda: desk.symbol.symbol,
         gaps=desk.program.gaps_of,
         trades=lambda: trades,
+        heatmaps=heatmaps,
         demo=lambda: desk.demo,
     )
 
@@ -142,10 +157,13 @@ def library_of_engine(
         lease.session.start()
         return lease
 
+    heatmaps = heatmaps_of_database(engine, engine.jobs.start)
+
     return Library(
         follow,
         symbols=lambda: offer.symbols,
         default_symbol=lambda: default_symbol,
         gaps=engine.gaps.gaps_of,
         trades=lambda: engine.trade_history,
+        heatmaps=lambda _: heatmaps,
     )

@@ -17,14 +17,13 @@ from orderbook_desktop.core.recorded_gaps import RecordedGaps
 from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.desk.demo_exchange import DemoExchange
 from orderbook_desktop.desk.followed_market import FollowedMarket
-from orderbook_desktop.desk.heatmap_pages import RecordedHeatmaps
+from orderbook_desktop.desk.heatmap_pages import RecordedHeatmaps, heatmaps_of_database
 from orderbook_desktop.desk.notices import NoticeBoard, ProgramWatch
 from orderbook_desktop.desk.recording_set import RecordingSet
 from orderbook_desktop.desk.settings import DESK_TIMES, DeskSettings, DeskTimes
 from orderbook_desktop.desk.symbol_list import SymbolList
 from orderbook_desktop.desk.trade_pages import AskedTrades, GappyHistory
 from orderbook_desktop.engine.engine import Engine
-from orderbook_desktop.storage.store.database_store import DatabaseStore
 from orderbook_desktop.system.tasks import Jobs
 
 if TYPE_CHECKING:
@@ -346,13 +345,7 @@ class Program:
         self.recordings.close()
 
     def _new_heatmaps(self) -> RecordedHeatmaps:
-        engine, store = self.engine, DatabaseStore(self.engine.database)
-
-        async def ready() -> DatabaseStore:
-            await engine.until_database()
-            return store
-
-        return RecordedHeatmaps(ready, self._jobs.start)
+        return heatmaps_of_database(self.engine, self._jobs.start)
 
     def _new_recordings(self, kept: Mapping[str, bool], here_too: Sequence[str]) -> RecordingSet:
         return RecordingSet(self.engine, kept, here_too=here_too, times=self.times.follow)

@@ -21,6 +21,7 @@ from orderbook_desktop.core.version import __version__
 from orderbook_desktop.system.bundle import resource_path
 from orderbook_desktop.web.api import api_routes
 from orderbook_desktop.web.errors import Closing, TooMany, Unreadable
+from orderbook_desktop.web.heatmap import heatmap_routes
 from orderbook_desktop.web.hub import Hub
 from orderbook_desktop.web.options import WebOptions
 from orderbook_desktop.web.pages import page_routes
@@ -79,6 +80,7 @@ def _routed(hub: Hub, templates: Templates, refusals: RefusalPage) -> FastAPI:
     )
     api.include_router(page_routes(hub, templates))
     api.include_router(api_routes(hub))
+    api.include_router(heatmap_routes(hub))
     api.mount("/static", _Static(directory=resource_path("web/static")))
 
     @api.get("/icon.svg", include_in_schema=False)

@@ -25,6 +25,7 @@ from orderbook_desktop.core.checkpoint import (
     merge_changes,
 )
 from orderbook_desktop.core.errors import InexactValue
+from orderbook_desktop.core.heatmap.tail import DepthTail
 from orderbook_desktop.core.ladder_memory import LadderMemory
 from orderbook_desktop.core.levels import EMPTY, Levels
 from orderbook_desktop.core.library import LentBook
@@ -163,6 +164,11 @@ class Channel:
     def source(self) -> SourceKind:
         """The source of the book of the last look."""
         return self._status.source
+
+    @property
+    def depth(self) -> DepthTail | None:
+        """The newest minutes of the live book's events; None in a replay."""
+        return self._book.look().depth
 
     def badge(self) -> Badge:
         """Return how far the book of the last look can be trusted, with its age as of now."""

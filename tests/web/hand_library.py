@@ -11,6 +11,8 @@ from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.checkpoint import BookImage, image_of
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.events import answered, decode_diff, decode_snapshot
+from orderbook_desktop.core.heatmap.pages import HeatmapPages
+from orderbook_desktop.core.heatmap.tail import DepthTail
 from orderbook_desktop.core.library import NotOffered
 from orderbook_desktop.core.recorded_gaps import RecordedGaps
 from orderbook_desktop.core.replay_status import ReplayStatus
@@ -76,11 +78,12 @@ class HandBook:
         self.last: BookImage | None = None
         self.tape: Tape | None = None
         self.replay: ReplayStatus | None = None
+        self.depth: DepthTail | None = None
         self.loans = 0
         self._id = 0
 
     def look(self) -> BookLook:
-        return BookLook(self.book, self.status, self.last, self.tape, self.replay)
+        return BookLook(self.book, self.status, self.last, self.tape, self.replay, self.depth)
 
     def play(self, image: BookImage | None, at_ms: int, detail: str = "") -> None:
         """Show a book of a replay at a time; None: at a gap, which shows none."""
@@ -151,9 +154,14 @@ class HandLibrary:
         self.books = {info.market: HandBook(info.market) for info in self.symbols}
         self.gaps: dict[str, RecordedGaps] = {}
         self.trades = RecordedTrades()
+        self.heatmaps: HeatmapPages | None = None
 
     def recorded_gaps(self, info: SymbolInfo) -> RecordedGaps | None:
         return self.gaps.get(info.market)
+
+    def heatmaps_of(self, info: SymbolInfo) -> HeatmapPages | None:
+        del info
+        return self.heatmaps
 
     def find(self, typed: str) -> SymbolInfo:
         for info in self.symbols:

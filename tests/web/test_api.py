@@ -257,6 +257,7 @@ async def test_the_schema_documents_every_path(client: httpx.AsyncClient) -> Non
     assert set(schema["paths"]) == {
         *("/", "/events", "/symbols", "/stream"),
         *("/api/book", "/api/trades", "/api/status", "/healthz"),
+        *("/api/heatmap", "/api/heatmap/live", "/api/heatmap/colours"),
     }
     for operations in schema["paths"].values():
         for code, response in operations["get"]["responses"].items():

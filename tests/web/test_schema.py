@@ -33,7 +33,10 @@ def served() -> Iterator[WebServer]:
         yield server
 
 
-_PATHS = ("/", "/events", "/symbols", "/stream", "/api/book", "/api/status", "/healthz")
+_PATHS = (
+    *("/", "/events", "/symbols", "/stream", "/api/book", "/api/status", "/healthz"),
+    *("/api/heatmap", "/api/heatmap/live", "/api/heatmap/colours"),
+)
 _WITHOUT_PARAMETERS = ("/api/status", "/healthz")
 _CHECKS = [
     not_a_server_error,
