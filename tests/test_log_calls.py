@@ -36,6 +36,7 @@ _NO_FAULTS = {
     "replay/reading.py: replay of %s: ",
     # A cache: the tile is made again.
     "storage/tiles/cache.py: %s: %s",
+    "storage/tiles/building.py: %s: no tiles of the heatmap could be built: %s",
     "storage/tiles/cache.py: a tile of the heatmap was not written: %s",
     # A listing of the exchange's that is odd, counted elsewhere.
     "exchange/catalogue.py: left out the listing %s (%s)",

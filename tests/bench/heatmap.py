@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Collection, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from statistics import median
 
@@ -15,18 +16,24 @@ from orderbook_desktop.core.archive.spans import span_of
 from orderbook_desktop.core.heatmap.bins import TimeBins
 from orderbook_desktop.core.heatmap.builder import HeatmapBuilder, PriceSteps
 from orderbook_desktop.core.heatmap.choices import Statistic
+from orderbook_desktop.core.heatmap.grid import fitting_bin, fitting_step
+from orderbook_desktop.core.heatmap.pages import HeatmapWish
 from orderbook_desktop.core.heatmap.spans import LevelSpan
-from orderbook_desktop.storage.reading.heatmaps import read_bins
 from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.server.server import DatabaseServer
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.database_store import store_of
+from orderbook_desktop.storage.tiles.building import TileBuilder
 from orderbook_desktop.storage.tiles.cache import TileCache
-from orderbook_desktop.storage.tiles.reading import TileWork, read_by_tiles
+from orderbook_desktop.storage.tiles.levels import Level
+from orderbook_desktop.storage.tiles.reading import market_grid, read_cells
 from tests.bench.tiled_recording import Tile, make_tile, store
 
 _ROUNDS = 7
-_HOURS = 3
+_HOURS = 24
+# A view in pixels, and the prices that it shows as a share of the mid.
+_WIDTH, _HEIGHT = 1200, 600
+_SHARE = 0.06
 _MAX = (Statistic.MAX,)
 _ALL = tuple(Statistic)
 # Price step, bin in ms, part of the mid on either side (0: the whole book), statistics.
@@ -66,46 +73,76 @@ def _took_ms(
 
 
 async def _measure_hours(tile: Tile) -> None:
-    """Print how long some hours take from the archive, by building tiles, and by tiles."""
+    """Print how long a day takes from the archive, by building tiles, and by tiles."""
     with tempfile.TemporaryDirectory() as folder:
         async with DatabaseServer(Path(folder)) as server:
             database = Database("bench")
             database.connect(server.dsn)
             long = await store(database, tile, _HOURS)
-            for statistic in (Statistic.MAX, Statistic.INTEGRAL):
-                await _measure(database, tile.market, Path(folder) / "tiles", statistic)
             print(f"archive of {_HOURS} hours: {long.bytes / 1e6:.1f} MB")
+            cache = TileCache(Path(folder) / "tiles", "bench", 1 << 40)
+            await _measure_views(database, tile.market, cache, "without tiles")
+            await _measure_building(database, cache)
+            await _measure_views(database, tile.market, cache, "with tiles")
+            _print_sizes(cache, tile.market)
 
 
-async def _measure(database: Database, market: str, folder: Path, statistic: Statistic) -> None:
+async def _measure_building(database: Database, cache: TileCache) -> None:
+    builder = TileBuilder(store_of(database), cache)
+    began, worked, longest = time.perf_counter(), time.process_time(), 0.0
+    before = began
+    while await builder.step():
+        now = time.perf_counter()
+        before, longest = now, max(longest, now - before)
+    took, worked = time.perf_counter() - began, time.process_time() - worked
+    print(
+        f"building {builder.progress.wanted} stretches: {took:.1f} s ({worked:.1f} s of the "
+        f"processor), the longest step {longest * 1e3:.0f} ms"
+    )
+
+
+async def _measure_views(database: Database, market: str, cache: TileCache, which: str) -> None:
+    """Print how long views of 1200 x 600 pixels take to be read: the whole time, and less."""
     recording = Recording(database, market)
     timeline = await recording.timeline()
+    grid = await market_grid(recording, timeline, cache)
+    assert grid is not None
     book = await recording.book_at(timeline.to_ms)
-    mid = int(book.bids.prices[0]) // 10**book.scale.price
-    steps = PriceSteps.of("5", str(mid * 9 // 10), str(mid * 11 // 10))
-    for bin_ms in (4_000, 64_000):
-        begin, end = timeline.from_ms // bin_ms, -(-timeline.to_ms // bin_ms)
-        bins = TimeBins(begin * bin_ms, end * bin_ms, bin_ms)
-        cache = TileCache(folder, "bench", 1 << 40)
-        work = TileWork(recording, store_of(database), bins, steps, statistic, cache)
-        took = []
-        for reading in ("archive", "build", "tiles"):
-            builder = HeatmapBuilder(bins, steps, [statistic])
-            began = time.perf_counter()
-            if reading == "archive":
-                await read_bins(recording, bins, builder)
-            else:
-                await read_by_tiles(work, builder, lambda _: None)
-            took.append(time.perf_counter() - began)
-        size = sum(
-            path.stat().st_size
-            for key, path in cache.kept(market).items()
-            if (key.bin_ms, key.statistic) == (bin_ms, statistic)
-        )
-        print(
-            f"{_HOURS} hours, 5 x {bin_ms / 1e3:g} s, {statistic}: without tiles {took[0]:.2f} s, "
-            f"building them {took[1]:.2f} s, by tiles {took[2]:.2f} s, {size / 1e6:.1f} MB"
-        )
+    mid = int(book.bids.prices[0]) * 10 ** (grid.exponent - book.scale.price)
+    for hours in (_HOURS, _HOURS / 4, 1):
+        bin_ms = fitting_bin(hours * 3_600_000 / _WIDTH)
+        end = -(-timeline.to_ms // bin_ms) * bin_ms
+        begin = max(timeline.from_ms, end - round(hours * 3_600_000)) // bin_ms * bin_ms
+        for statistic in (Statistic.MAX, Statistic.INTEGRAL):
+            step = fitting_step(grid, mid * _SHARE / _HEIGHT, is_tiled=True)
+            rows = round(mid * (1 - _SHARE / 2)) // step, round(mid * _SHARE) // step + 1
+            wish = HeatmapWish(
+                market,
+                TimeBins(begin, end, bin_ms),
+                PriceSteps(step, grid.exponent, rows),
+                statistic,
+            )
+            began, worked = time.perf_counter(), time.process_time()
+            first = 0.0
+            async with aclosing(read_cells(recording, wish, cache)) as parts:
+                async for _ in parts:
+                    first = first or time.perf_counter() - began
+            took, worked = time.perf_counter() - began, time.process_time() - worked
+            print(
+                f"{which}: {hours:g} hours in bins of {bin_ms / 1e3:g} s, {statistic}: first part "
+                f"{first * 1e3:.0f} ms, complete {took * 1e3:.0f} ms ({worked * 1e3:.0f} ms of "
+                "the processor)"
+            )
+
+
+def _print_sizes(cache: TileCache, market: str) -> None:
+    sizes: dict[Level, int] = {}
+    for key in cache.kept(market):
+        sizes[key.level] = sizes.get(key.level, 0) + cache.size(key)
+    for level, size in sorted(sizes.items()):
+        name = f"{level.bin_ms / 1e3:g} s x {level.step / 10**level.exponent:g}"
+        print(f"tiles of {name}, {level.statistic}: {size / 1e6 / _HOURS * 24:.2f} MB a day")
+    print(f"all tiles: {sum(sizes.values()) / 1e6 / _HOURS * 24:.1f} MB a day")
 
 
 def main() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import aclosing
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -17,10 +18,13 @@ from orderbook_desktop.app.commands.long_work import WorkProgress, run_interrupt
 from orderbook_desktop.app.commands.packed import recording_place
 from orderbook_desktop.app.commands.times import check_span
 from orderbook_desktop.app.settings import BadSetting, Settings, symbol_and_market
+from orderbook_desktop.core.errors import BugError
 from orderbook_desktop.core.heatmap.bins import TimeBins
 from orderbook_desktop.core.heatmap.builder import HeatmapBuilder, PriceSteps
 from orderbook_desktop.core.heatmap.cells import Heatmap
 from orderbook_desktop.core.heatmap.choices import ColourMap, Side, Statistic
+from orderbook_desktop.core.heatmap.grid import TILED_FROM_MS
+from orderbook_desktop.core.heatmap.pages import HeatmapWish as CellsWish
 from orderbook_desktop.core.time_text import moment_text, time_text
 from orderbook_desktop.core.timeline import Cover, Timeline
 from orderbook_desktop.core.units import DEFAULT_EXPONENT, format_units
@@ -31,15 +35,11 @@ from orderbook_desktop.storage.exports.exporting import NothingRecorded, export_
 from orderbook_desktop.storage.reading.heatmaps import read_bins
 from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.database_store import store_of
 from orderbook_desktop.storage.store.recording_store import RecordingStore
 from orderbook_desktop.storage.tiles.cache import TileCache
-from orderbook_desktop.storage.tiles.reading import TileWork, read_by_tiles
+from orderbook_desktop.storage.tiles.reading import read_cells
 
 _SUFFIXES: Final = (".png", ".csv", ".npz")
-# Shorter bins show so short a time that it is read at once.
-_TILED_FROM_MS: Final = 4_000
-_BYTES_A_GB: Final = 1_000_000_000
 # Books at so many moments say which prices a picture shows.
 _LOOKS: Final = 12
 # So far beyond the best prices, as a share of the mid in thousandths, and of their own range.
@@ -98,10 +98,10 @@ def run_heatmap(
 
 def tiles_of(settings: Settings, file: Path | None = None) -> TileCache:
     """Return the tiles of the database, or of the packed file."""
-    own = settings.mongo_dsn or str(settings.data_dir)
-    place = f"{own} {settings.db_name}" if file is None else str(file.resolve())
-    limit = round(settings.tiles_gb * _BYTES_A_GB)
-    return TileCache(settings.data_dir / "tiles", place, limit)
+    folder, gigabytes = settings.data_dir, settings.tiles_gb
+    if file is not None:
+        return TileCache.of_file(folder, file, gigabytes)
+    return TileCache.of_database(folder, settings.mongo_dsn, settings.db_name, gigabytes)
 
 
 async def _read(
@@ -118,24 +118,37 @@ async def _read(
     from_ms = timeline.from_ms if wish.from_ms is None else wish.from_ms
     to_ms = timeline.to_ms + 1 if wish.to_ms is None else wish.to_ms
     bin_ms = wish.bin_ms or _fitting_bin(to_ms - from_ms)
-    by_tiles = wish.path.suffix.lower() == ".png" and wish.side is Side.BOTH
-    by_tiles = by_tiles and bin_ms >= _TILED_FROM_MS and cache.has_room
-    if by_tiles:
+    is_picture = wish.path.suffix.lower() == ".png"
+    if is_picture and bin_ms >= TILED_FROM_MS:
         from_ms, to_ms = from_ms // bin_ms * bin_ms, -(-to_ms // bin_ms) * bin_ms
     bins = TimeBins.between(from_ms, to_ms, bin_ms)
     steps = await _steps(recording, timeline, wish)
-    builder = HeatmapBuilder(bins, steps, [wish.statistic], wish.side)
     with WorkProgress(f"Drawing {symbol}") as progress:
+        if is_picture:
+            cells = CellsWish(recording.market, bins, steps, wish.statistic, wish.side)
+            return _Drawn(await _by_tiles(recording, cells, cache, progress), timeline)
 
         def reached(at_ms: int) -> None:
             progress.show((at_ms - from_ms) / (to_ms - from_ms))
 
-        if by_tiles:
-            work = TileWork(recording, store_of(place), bins, steps, wish.statistic, cache)
-            await read_by_tiles(work, builder, reached)
-        else:
-            await read_bins(recording, bins, builder, reached)
+        builder = HeatmapBuilder(bins, steps, [wish.statistic], wish.side)
+        await read_bins(recording, bins, builder, reached)
     return _Drawn(builder.heatmap(recording.market, wish.statistic), timeline)
+
+
+async def _by_tiles(
+    recording: Recording, wish: CellsWish, cache: TileCache, progress: WorkProgress
+) -> Heatmap:
+    """Return the cells of a picture, for which what tiles there are is not read again."""
+    latest: Heatmap | None = None
+    async with aclosing(read_cells(recording, wish, cache)) as parts:
+        async for part in parts:
+            latest = part.heatmap
+            left = sum(to_ms - from_ms for from_ms, to_ms in part.pending)
+            progress.show(1 - left / (wish.bins.to_ms - wish.bins.from_ms))
+    if latest is None:
+        raise BugError("the cells of a heatmap ended without one")
+    return latest
 
 
 async def _steps(recording: Recording, timeline: Timeline, wish: HeatmapWish) -> PriceSteps:

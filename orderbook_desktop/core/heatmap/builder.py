@@ -11,10 +11,16 @@ import numpy as np
 from msgspec import Struct
 
 from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.heatmap.arrays import (
+    CellArray,
+    ColumnArrays,
+    RowSlots,
+    WidePrices,
+    finer_prices,
+    grown,
+)
 from orderbook_desktop.core.heatmap.bins import (
-    SpanColumns,
     TimeBins,
-    best_prices,
     columns_of,
     entries_of,
     first_columns,
@@ -22,26 +28,24 @@ from orderbook_desktop.core.heatmap.bins import (
     last_sums,
     maxima,
 )
-from orderbook_desktop.core.heatmap.cells import (
-    NO_ID,
-    NO_PRICE,
-    Columns,
-    Heatmap,
-    known_range,
-)
+from orderbook_desktop.core.heatmap.cells import Heatmap
 from orderbook_desktop.core.heatmap.choices import Side, Statistic
-from orderbook_desktop.core.heatmap.exact import (
-    ROOM,
-    ExactArray,
-    as_integers,
-    compact,
-    kind_for,
-    largest,
-    product,
-)
+from orderbook_desktop.core.heatmap.exact import ExactArray, compact, kind_for, product
+from orderbook_desktop.core.heatmap.sections import Section
 from orderbook_desktop.core.heatmap.spans import BoolArray, LevelSpan
-from orderbook_desktop.core.levels import EMPTY, Int64Array
+from orderbook_desktop.core.levels import Int64Array
 from orderbook_desktop.core.units import DEFAULT_EXPONENT, INT64_MAX, MAX_EXPONENT, Scale
+
+__all__ = [
+    "MOST_CELLS",
+    "HeatmapBuilder",
+    "Price",
+    "PriceSteps",
+    "TooManyCells",
+    "WidePrices",
+    "finer_prices",
+    "row_numbers",
+]
 
 MOST_CELLS: Final = 50_000_000
 """More cells than these take too much memory: 400 MB for each statistic."""
@@ -59,16 +63,6 @@ class TooManyCells(KnownError):
         return (
             f"A heatmap of {self.columns:,} columns of time has more than {MOST_CELLS:,} cells "
             "here; ask for a shorter time, a longer bin, a wider price step or fewer prices."
-        )
-
-
-class WidePrices(KnownError):
-    """Prices, or a price step, do not fit 64-bit numbers in one unit."""
-
-    def __str__(self) -> str:
-        return (
-            "No 64-bit numbers hold these prices and this price step in one unit; choose a price "
-            "step with fewer decimals."
         )
 
 
@@ -137,11 +131,13 @@ class HeatmapBuilder:
         rows = 1 if steps.rows is None else steps.rows[1]
         if rows * len(bins) > MOST_CELLS:
             raise TooManyCells(len(bins))
-        self._rows = _Rows(steps.rows)
-        self._cells = {statistic: _Cells(len(bins), self._rows) for statistic in statistics}
+        self._rows = RowSlots(steps.rows)
+        self._cells = {statistic: CellArray(len(bins), self._rows) for statistic in statistics}
         self._named: BoolArray = np.zeros((len(self._rows), len(bins)), dtype=np.bool_)
         self._named_in_run: BoolArray = np.zeros(len(self._rows), dtype=np.bool_)
-        self._columns = _ColumnNumbers(bins)
+        # The columns of the run that goes on from before the bins, until another run begins.
+        self._carried, self._breaks = 0, False
+        self._columns = ColumnArrays(bins)
         self._tick = 0
         self._price_exponent = max(DEFAULT_EXPONENT, steps.exponent)
         # Quantities are whole in the coarsest decimal unit that all of them allow.
@@ -153,7 +149,7 @@ class HeatmapBuilder:
         Raises `TooManyCells` and `WidePrices`.
         """
         if opens:
-            self._named_in_run[:] = False
+            self._begin_run()
         bins = self._bins
         if span.until_ms < bins.from_ms or span.from_ms >= bins.to_ms:
             return
@@ -172,6 +168,7 @@ class HeatmapBuilder:
         slots = self._slots_for(rows)
         last = last_sums(entries, columns)
         part = slice(columns.first, columns.first + len(columns))
+        self._carry(part.stop)
         for statistic, cells in self._cells.items():
             if statistic is Statistic.LAST:
                 cells.set(part, slots, last)
@@ -190,11 +187,21 @@ class HeatmapBuilder:
         It has one of our statistics, our side and step, and no range of prices. Its columns begin
         at multiples of the bin, and so do ours. Raises as `take`.
         """
-        if opens:
-            self._named_in_run[:] = False
+        self.join(Section(part, 0 if opens else len(part.columns), opens, part.named[-1]))
+
+    def join(self, section: Section) -> None:
+        """Add the next section in place of the spans that it was built of.
+
+        It has one of our statistics, our side and step; what it lacks of our range of prices was
+        not named. Its bin is ours; its first column may begin later than ours does, where the
+        section begins. Raises as `take`.
+        """
+        part = section.heatmap
         shift = (int(part.times_ms[0]) - self._bins.from_ms) // self._bins.bin_ms
         begin, end = max(0, -shift), min(len(part.columns), len(self._bins) - shift)
         if begin >= end:
+            if section.breaks:
+                self._begin_run()
             return
         ours = slice(shift + begin, shift + end)
         self._refine(part.scale, part.tick)
@@ -209,14 +216,35 @@ class HeatmapBuilder:
         values = product(part.values[begin:end, kept].T, factor)
         cells = self._cells[part.statistic]
         if part.statistic is Statistic.LAST:
-            cells.set(ours, slots, values)
+            has_book = part.columns.has_book[begin:end].nonzero()[0]
+            cells.set(ours.start + has_book, slots, values[:, has_book])
         elif part.statistic is Statistic.MAX:
             cells.raise_to(ours, slots, values)
         else:
             cells.add(ours, slots, values)
-        self._named[:, ours] |= self._named_in_run[:, None]
+        carried = max(ours.start, min(ours.stop, shift + section.carried))
+        if carried > ours.start:
+            self._named[:, ours.start : carried] |= self._named_in_run[:, None]
+            self._carry(carried)
+        if section.breaks:
+            self._begin_run()
         self._named[slots, ours] |= part.named[begin:end, kept].T
-        self._named_in_run[slots] |= part.named[-1, kept]
+        self._named_in_run[slots] |= section.named_after[kept]
+
+    def _begin_run(self) -> None:
+        """Forget what was named before."""
+        self._named_in_run[:] = False
+        self._breaks = True
+
+    def _carry(self, end: int) -> None:
+        """Note that the run reaches the columns before `end`."""
+        if not self._breaks:
+            self._carried = end
+
+    def section(self, market: str, statistic: Statistic) -> Section:
+        """Return what has been built up to now, to be joined with its neighbours."""
+        named_after = self._named_in_run[self._rows.in_order()[0]]
+        return Section(self.heatmap(market, statistic), self._carried, self._breaks, named_after)
 
     def heatmap(self, market: str, statistic: Statistic) -> Heatmap:
         """Return what has been built of `statistic` up to now."""
@@ -311,10 +339,10 @@ class HeatmapBuilder:
             raise TooManyCells(len(self._bins))
         if len(self._rows) > len(self._named):
             count = max(len(self._rows), len(self._named) * 3 // 2)
-            self._named = _grown(self._named, count)
-            self._named_in_run = _grown(self._named_in_run, count)
+            self._named = grown(self._named, count)
+            self._named_in_run = grown(self._named_in_run, count)
             for cells in self._cells.values():
-                cells.array = _grown(cells.array, count)
+                cells.array = grown(cells.array, count)
         return slots
 
 
@@ -325,147 +353,3 @@ def row_numbers(prices: Int64Array, exponent: int, steps: PriceSteps) -> Int64Ar
         step = steps.step * 10**by
         return prices // step if step <= INT64_MAX else np.zeros_like(prices)
     return finer_prices(prices, 10**-by) // steps.step
-
-
-def finer_prices(prices: Int64Array, factor: int) -> Int64Array:
-    """Return `prices` in a unit that is finer by `factor`. Raises `WidePrices`."""
-    if int(prices.max(initial=0)) * factor > INT64_MAX:
-        raise WidePrices
-    return prices * np.int64(factor)
-
-
-class _Rows:
-    """Which slot of the arrays each row has. Rows of a range have theirs from the beginning."""
-
-    def __init__(self, fixed: tuple[int, int] | None) -> None:
-        self._fixed = fixed
-        self._numbers, self._slots = EMPTY, EMPTY
-        if fixed is not None:
-            self._numbers, self._slots = fixed[0] + np.arange(fixed[1]), np.arange(fixed[1])
-
-    def __len__(self) -> int:
-        return len(self._numbers)
-
-    def slots(self, rows: Int64Array) -> Int64Array:
-        """Return the slots of `rows`, ascending and unique; new ones get the next slots."""
-        if self._fixed is not None:
-            return rows - self._fixed[0]
-        at = self._numbers.searchsorted(rows)
-        known = np.append(self._numbers, -1)[at] == rows
-        if not known.all():
-            new = rows[~known]
-            numbers = np.concatenate((self._numbers, new))
-            slots = np.concatenate((self._slots, len(self._slots) + np.arange(len(new))))
-            order = numbers.argsort(kind="stable")
-            self._numbers, self._slots = numbers[order], slots[order]
-            at = self._numbers.searchsorted(rows)
-        return self._slots[at]
-
-    def in_order(self) -> tuple[Int64Array, Int64Array]:
-        """Return the slots in the order of rows, and the number of each row."""
-        return self._slots, self._numbers
-
-
-class _Cells:
-    """The cells of one statistic, `array[slot, column]`."""
-
-    def __init__(self, columns: int, rows: _Rows) -> None:
-        self.array: ExactArray = np.zeros((len(rows), columns), dtype=np.int64)
-
-    def set(self, part: slice, slots: Int64Array, values: ExactArray) -> None:
-        """Replace what the columns have."""
-        self._make_room(values, 0.0)
-        self.array[:, part] = 0
-        self.array[slots, part] = values
-
-    def raise_to(self, part: slice, slots: Int64Array, values: ExactArray) -> None:
-        """Raise cells to `values` where these are larger."""
-        self._make_room(values, 0.0)
-        self.array[slots, part] = np.maximum(self.array[slots, part], values)
-
-    def add(self, part: slice, slots: Int64Array, values: ExactArray) -> None:
-        """Add `values` to cells."""
-        self._make_room(values, largest(self.array[slots, part]) + largest(values))
-        self.array[slots, part] += values
-
-    def multiply(self, factor: int) -> None:
-        """Multiply all cells."""
-        self.array = product(self.array, factor)
-
-    def _make_room(self, values: ExactArray, bound: float) -> None:
-        if self.array.dtype != object and (values.dtype == object or bound >= ROOM):
-            self.array = as_integers(self.array)
-
-
-class _ColumnNumbers:
-    """What is known of each column, while it is being built; prices are in the builder's unit."""
-
-    def __init__(self, bins: TimeBins) -> None:
-        count = len(bins)
-        self._starts_ms = bins.starts
-        self._covered_ms = np.zeros(count, dtype=np.int64)
-        self._first_ids, self._last_ids = np.full(count, NO_ID), np.full(count, NO_ID)
-        self._best = np.full(count, NO_PRICE), np.full(count, NO_PRICE)
-        self._known_from, self._known_to = (
-            np.zeros(count, dtype=np.int64),
-            np.full(count, INT64_MAX),
-        )
-
-    def take(self, span: LevelSpan, columns: SpanColumns, exponent: int) -> None:
-        """Add what `span` says of its columns; prices become units of 10^-`exponent`."""
-        part = slice(columns.first, columns.first + len(columns))
-        self._covered_ms[part] += columns.widths
-        first_ids, last_ids = columns.ids(span)
-        is_new = self._first_ids[part] == NO_ID
-        self._first_ids[part][is_new] = first_ids[is_new]
-        self._last_ids[part] = last_ids
-        factor = 10 ** (exponent - span.scale.price)
-        for known, best in zip(self._best, best_prices(span, columns), strict=True):
-            known[part] = np.where(best == NO_PRICE, NO_PRICE, finer_prices(best, factor))
-        known_from, known_to = known_range(span.horizon, exponent)
-        self._known_from[part] = np.maximum(self._known_from[part], known_from)
-        self._known_to[part] = np.minimum(self._known_to[part], known_to)
-
-    def merge(self, made: Columns, theirs: slice, ours: slice, factor: int) -> None:
-        """Add the columns `theirs` of `made` to `ours`; its prices times `factor` are ours."""
-        self._covered_ms[ours] += made.covered_ms[theirs]
-        has_book = made.has_book[theirs]
-        is_new = has_book & (self._first_ids[ours] == NO_ID)
-        self._first_ids[ours][is_new] = made.first_ids[theirs][is_new]
-        self._last_ids[ours][has_book] = made.last_ids[theirs][has_book]
-        for known, best in zip(self._best, (made.best_bids, made.best_asks), strict=True):
-            prices = best[theirs]
-            prices = np.where(prices == NO_PRICE, NO_PRICE, finer_prices(prices, factor))
-            known[ours][has_book] = prices[has_book]
-        lows, highs = made.known_from[theirs].copy(), made.known_to[theirs].copy()
-        for ends in (lows, highs) if factor > 1 else ():
-            is_price = (ends >= 0) & (ends < INT64_MAX)
-            ends[is_price] = finer_prices(ends[is_price], factor)
-        self._known_from[ours] = np.maximum(self._known_from[ours], lows)
-        self._known_to[ours] = np.minimum(self._known_to[ours], highs)
-
-    def rescale(self, factor: int) -> None:
-        """Go over to a unit of price that is finer by `factor`."""
-        for prices in (*self._best, self._known_from, self._known_to):
-            is_price = (prices >= 0) & (prices < INT64_MAX)
-            prices[is_price] = finer_prices(prices[is_price], factor)
-
-    def made(self) -> Columns:
-        """Return the columns as they are now."""
-        return Columns(
-            self._starts_ms,
-            self._covered_ms.copy(),
-            self._first_ids.copy(),
-            self._last_ids.copy(),
-            self._best[0].copy(),
-            self._best[1].copy(),
-            self._known_from.copy(),
-            self._known_to.copy(),
-        )
-
-
-def _grown(array: ExactArray, count: int) -> ExactArray:
-    """Return `array` with `count` rows; the new ones are 0."""
-    larger = np.zeros((count, *array.shape[1:]), dtype=array.dtype)
-    larger[: len(array)] = array
-    return larger

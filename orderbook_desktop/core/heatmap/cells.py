@@ -187,7 +187,10 @@ class Heatmap(Struct, frozen=True, eq=False):
         """Return the heatmap with columns of `count` times the width, bit for bit."""
         if count < 1:
             raise ValueError("a column is made of at least one")
-        begins = np.arange(0, len(self.columns), count)
+        return self.in_groups(np.arange(0, len(self.columns), count), self.bin_ms * count)
+
+    def in_groups(self, begins: Int64Array, bin_ms: int) -> Heatmap:
+        """Return groups of neighbours as columns of `bin_ms`; group i begins at `begins[i]`."""
         columns = self.columns.grouped(begins)
         if self.statistic is Statistic.INTEGRAL:
             values = sums_of_groups(self.values, begins, axis=0)
@@ -196,9 +199,7 @@ class Heatmap(Struct, frozen=True, eq=False):
         else:
             values = self.values[self.columns.last_with_book(begins)]
         named = np.logical_or.reduceat(self.named, begins, axis=0)
-        return replace(
-            self, bin_ms=self.bin_ms * count, columns=columns, values=compact(values), named=named
-        )
+        return replace(self, bin_ms=bin_ms, columns=columns, values=compact(values), named=named)
 
     def in_price(self, count: int) -> Heatmap:
         """Return the heatmap with rows of `count` times the height, bit for bit.

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import random
-from contextlib import suppress
-from pathlib import Path
+from contextlib import aclosing
 from typing import Final
 
 from msgspec import Struct
 
-from orderbook_desktop.core.archive import decode_chunk
-from orderbook_desktop.storage.store.packing import CHECKSUM_BYTES, PackedChunk, unpack_chunk
-from orderbook_desktop.storage.store.recording_store import SegmentStore
-from orderbook_desktop.storage.tiles.cache import TileCache, TileKey
-from orderbook_desktop.storage.tiles.reading import tile_of
-from orderbook_desktop.storage.tiles.tile_file import encode_tile
+from orderbook_desktop.core.heatmap.sections import Section
+from orderbook_desktop.storage.reading.recording import Recording
+from orderbook_desktop.storage.store.recording_store import RecordingStore
+from orderbook_desktop.storage.tiles.block_file import encode_block
+from orderbook_desktop.storage.tiles.building import MarketTiles, built, composed, market_tiles
+from orderbook_desktop.storage.tiles.cache import TileCache
+from orderbook_desktop.storage.tiles.levels import BlockKey
 
 SAMPLE: Final = 20
-# A chunk begins at most so many minutes after its first book.
-_MINUTES_AFTER: Final = 10
+# So much of the archive is read at most. Blocks of long times are made of kept ones.
+_ARCHIVE_MS: Final = 12 * 3_600_000
 
 
 class CheckedTiles(Struct, frozen=True):
     """How many tiles there are of a market, how many were compared, and how many were wrong.
 
-    Wrong ones were deleted. Those whose chunk is not there any more are not compared.
+    Wrong ones were deleted. Those of what is not recorded any more are not compared.
     """
 
     kept: int = 0
@@ -34,45 +34,60 @@ class CheckedTiles(Struct, frozen=True):
 
 
 async def check_tiles(
-    store: SegmentStore, market: str, cache: TileCache, sample: int = SAMPLE
+    store: RecordingStore, market: str, cache: TileCache, sample: int = SAMPLE
 ) -> CheckedTiles:
-    """Compare up to `sample` tiles of `market`. Raises what the store raises, and `DamagedChunk`.
+    """Compare up to `sample` tiles of `market`. Raises as `Recording` does.
 
     They are a cache, so a wrong one is no fault of the recording.
     """
     kept = await asyncio.to_thread(cache.kept, market)
-    keys = sorted(kept, key=lambda key: (key.minute, key.checksum, key.bin_ms, key.statistic))
-    compared = wrong = 0
-    # Others each time.
-    for key in random.SystemRandom().sample(keys, min(sample, len(keys))):
-        chunk = await _chunk_of(store, key)
-        if chunk is not None:
-            compared += 1
-            wrong += not await asyncio.to_thread(_is_right, chunk, key, kept[key])
-    return CheckedTiles(len(kept), compared, wrong)
+    tiles = await market_tiles(store, market, cache) if kept else None
+    if tiles is None:
+        return CheckedTiles(len(kept))
+    recording = Recording(store, market)
+    chosen = _chosen(tiles, kept, sample)
+    wrong = 0
+    # Fine ones come first: what a wrong one was used for is made anew then.
+    for key in sorted(chosen):
+        expected = await asyncio.to_thread(composed, cache, key, tiles.finer(key))
+        if expected is None:
+            expected = await _from_archive(recording, tiles, key)
+        wrong += not await asyncio.to_thread(_is_right, cache, key, expected)
+    return CheckedTiles(len(kept), len(chosen), wrong)
 
 
-async def _chunk_of(store: SegmentStore, key: TileKey) -> PackedChunk | None:
-    """Return the chunk that a tile is made of, if it is still there."""
-    spans = await store.chunk_spans(key.market, key.minute, key.minute + _MINUTES_AFTER)
-    for span in spans:
-        found = await store.chunk(str(span.segment_id), span.start_id)
-        if found is not None:
-            packed = found.packed()
-            if packed.data[:CHECKSUM_BYTES] == key.checksum:
-                return packed
-    return None
+def _chosen(tiles: MarketTiles, kept: set[BlockKey], count: int) -> list[BlockKey]:
+    """Return some blocks, others each time, which take no longer than a proof may last."""
+    chosen: list[BlockKey] = []
+    left_ms = _ARCHIVE_MS
+    for key in random.SystemRandom().sample(sorted(kept), len(kept)):
+        if len(chosen) == count:
+            break
+        if tiles.covers.key(key.level, key.from_ms) != key:
+            continue
+        finer = tiles.finer(key)
+        needs_archive = not finer or any(part not in kept for part in finer)
+        cost_ms = tiles.covers.covered_ms(key.from_ms, key.to_ms) if needs_archive else 0
+        if cost_ms <= left_ms:
+            left_ms -= cost_ms
+            chosen.append(key)
+    return chosen
 
 
-def _is_right(packed: PackedChunk, key: TileKey, path: Path) -> bool:
-    expected = encode_tile(tile_of(decode_chunk(unpack_chunk(packed.data)), key.from_ms, key))
-    try:
-        found = path.read_bytes()
-    except OSError:
+async def _from_archive(recording: Recording, tiles: MarketTiles, key: BlockKey) -> Section:
+    sections: list[Section] = []
+    async with aclosing(built(recording, tiles, [key])) as parts:
+        async for part in parts:
+            sections += [one.section(key.market, key.level.statistic) for _, one in part]
+    return sections[0]
+
+
+def _is_right(cache: TileCache, key: BlockKey, expected: Section) -> bool:
+    if not cache.has(key):
         # Another program has just removed it.
         return True
-    if found == expected:
+    found = cache.get(key)
+    if found is not None and encode_block(found) == encode_block(expected):
         return True
-    with suppress(OSError):
-        path.unlink()
+    cache.remove(key)
     return False

@@ -15,10 +15,13 @@ from orderbook_desktop.app.commands.heatmap import uncovered
 from orderbook_desktop.core.timeline import Cover, Timeline
 from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.packed_store import open_packed
+from orderbook_desktop.storage.tiles.cache import TileCache
 from tests.app.command import run_command
 from tests.storage.packed_fixtures import MARKET, packed, record_all_kinds
 from tests.storage.reading.csv_heatmap import heatmap_of_csv
 from tests.storage.reading.test_heatmaps import exported
+from tests.storage.tiles.test_tiles import build_all
 
 
 async def run(folder: Path, *arguments: object) -> tuple[int, str, str]:
@@ -42,9 +45,10 @@ async def test_a_range_is_drawn_and_its_cells_are_written(
     image = QImage(str(picture))
     assert (image.width(), image.height()) == (700, 900)
     assert "Orderbook Desktop" in image.text("Source")
-    # By the tiles that this left, the picture is the same.
-    tiles = [path for path in (tmp_path / "tiles").rglob("*") if path.is_file()]
-    assert len(tiles) > 5
+    # By tiles the picture is the same.
+    async with open_packed(file) as store:
+        await build_all(store, TileCache.of_file(tmp_path, file, 1))
+    assert len(list((tmp_path / "tiles").rglob("*.tile"))) > 5
     before = picture.read_bytes()
     code, _, err = await run(tmp_path, "--file", file, "-o", picture, *shape, "--force")
     assert code == 0, err
