@@ -42,6 +42,11 @@ class PriceGrid(Struct, frozen=True):
         least = max(tick, -(-mid // _ONE_BASIS_POINT), 1)
         return cls(tick, round_step_from(least), exponent)
 
+    def at(self, exponent: int) -> PriceGrid:
+        """Return the grid in units of 10^-`exponent`, which are not coarser."""
+        factor: int = 10 ** (exponent - self.exponent)
+        return PriceGrid(self.tick * factor, self.base * factor, exponent)
+
     @property
     def tiled(self) -> tuple[int, ...]:
         """The price steps of tiles, the finest first."""

@@ -62,6 +62,17 @@ class Navigator:
         self.view = moved
         return moved != view
 
+    def refine(self, exponent: int) -> None:
+        """Go over to prices of 10^-`exponent`, if these are finer than those of the view."""
+        view = self.view
+        if view is None or exponent <= view.exponent:
+            return
+        factor: int = 10 ** (exponent - view.exponent)
+        self._mid, self.tick = self._mid * factor, self.tick * factor
+        self._history = ViewHistory()
+        low, high = view.low * factor, view.high * factor
+        self.view = replace(view, low=low, high=high, exponent=exponent)
+
     def leave(self) -> None:
         """Remember the present view, which is about to change."""
         if self.view is not None:

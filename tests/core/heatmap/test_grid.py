@@ -19,6 +19,7 @@ BTC = PriceGrid.of(tick=1_000_000, mid=60_000 * 10**8)
 def test_the_base_step_is_a_basis_point_or_a_tick() -> None:
     assert PriceGrid(1_000_000, 10 * 10**8) == BTC
     assert BTC.tiled == (10 * 10**8, 50 * 10**8, 200 * 10**8)
+    assert BTC.at(10) == PriceGrid(100_000_000, 1_000 * 10**8, 10)
     assert PriceGrid.of(tick=700, mid=1_000).base == 1_000
     assert PriceGrid.of(tick=0, mid=0).base == 1
 

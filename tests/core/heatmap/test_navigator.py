@@ -127,11 +127,24 @@ def test_a_part_of_the_recording_stays_in_sight(navigator: Navigator) -> None:
     assert view.to_ms == navigator.from_ms + view.length_ms // 10
 
 
+def test_finer_prices_are_the_same_prices(navigator: Navigator) -> None:
+    before = view_of(navigator)
+    navigator.refine(1)
+    assert view_of(navigator) == before
+    navigator.refine(4)
+    view = view_of(navigator)
+    assert (view.low, view.high, view.exponent) == (before.low * 100, before.high * 100, 4)
+    assert navigator.tick == 100
+    assert not navigator.follow(NOW, MID * 100)
+    navigator.back()
+    assert view_of(navigator) == view
+
+
 def test_without_a_market_nothing_happens() -> None:
     navigator = Navigator()
     for command in (
         *(navigator.leave, navigator.back, navigator.forth, navigator.show_all),
-        *(navigator.to_edge, navigator.centre, navigator.reset),
+        *(navigator.to_edge, navigator.centre, navigator.reset, lambda: navigator.refine(9)),
         *(lambda: navigator.zoom_time(2), lambda: navigator.zoom_price(2)),
         *(lambda: navigator.move(1, 1), lambda: navigator.show_prices(1, 2)),
         *(lambda: navigator.show_times(1, 2), lambda: navigator.follow(5, 6)),

@@ -218,8 +218,8 @@ class HeatmapCanvas(Pane):
     def grid(self) -> PriceGrid | None:
         """The price steps of the market; None: it is not known yet."""
         recorded, frame, view = self.reader.recorded, self._frame, self.view
-        if recorded is not None and recorded.grid is not None:
-            return recorded.grid
+        if view is not None and recorded is not None and recorded.grid is not None:
+            return recorded.grid.at(view.exponent)
         if frame is None or view is None:
             return None
         return PriceGrid.of(self.navigator.tick, (view.low + view.high) // 2, view.exponent)
@@ -335,6 +335,7 @@ class HeatmapCanvas(Pane):
         self.legend.begin(colours, symbol.base)
         self.choice = replace(self.choice, statistic=colours.statistic)
         self.navigator.view = None
+        self.edge = LiveEdge()
         self._problem = ""
         if self._scene is not None:
             self._scene.reset()
@@ -361,6 +362,9 @@ class HeatmapCanvas(Pane):
             scaled = None if mid is None else rescaled(mid, exponent, navigator.view.exponent)
             if navigator.follow(newest, scaled):
                 self._changed()
+        recorded = self.reader.recorded
+        if recorded is not None and recorded.grid is not None:
+            navigator.refine(recorded.grid.exponent)
         self._follow_edge(frame)
         self._take_known()
         if not self._settle.isActive():
