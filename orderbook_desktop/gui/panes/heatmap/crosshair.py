@@ -152,9 +152,14 @@ class CrosshairLayer(QObject, Layer):
         self._by_key = True
         return self._at
 
-    def mark(self, *, price: int | None = None, time_ms: int | None = None) -> None:
-        """Mark a price of the view, or a time, that is pointed at in another pane."""
-        self._marked = price, time_ms
+    def mark_price(self, price: int | None) -> None:
+        """Mark a price of the view that is pointed at in another pane."""
+        self._marked = price, self._marked[1]
+        self._pane.update()
+
+    def mark_time(self, time_ms: int | None) -> None:
+        """Mark a time that is pointed at in another pane."""
+        self._marked = self._marked[0], time_ms
         self._pane.update()
 
     @property

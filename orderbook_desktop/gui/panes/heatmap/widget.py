@@ -364,11 +364,11 @@ class HeatmapPane(HeatmapCanvas):
         frame, view = self._frame, self.view
         if price is not None and frame is not None and view is not None:
             price = rescaled(price, frame.format.scale.price, view.exponent)
-        self.crosshair.mark(price=price)
+        self.crosshair.mark_price(price)
 
     def mark_time(self, time_ms: int | None) -> None:
         """Mark a time that is pointed at in another pane."""
-        self.crosshair.mark(time_ms=time_ms)
+        self.crosshair.mark_time(time_ms)
 
     def _play_pointed(self) -> None:
         plot = self.places.plot

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from datetime import tzinfo
 from typing import Final, NamedTuple
@@ -36,7 +37,8 @@ class TapeScene(NamedTuple):
     """What is in view: the rows from the newest on, and which of them are large or picked.
 
     `end_text` is what comes after the oldest row, where that is in view. `place_text` says where a
-    person who has scrolled back is; empty at the newest rows.
+    person who has scrolled back is; empty at the newest rows. `marked` is the first id of the
+    row of the time that is pointed at in another pane.
     """
 
     rows: Sequence[TapeRow]
@@ -45,6 +47,7 @@ class TapeScene(NamedTuple):
     picked: int | None
     end_text: str
     place_text: str
+    marked: int | None = None
 
     def is_large(self, row: TapeRow) -> bool:
         """Return whether the row is of a size far above the usual one."""
@@ -72,6 +75,7 @@ class TapeModel:
         self.zone: tzinfo | None = None
         self.size = SizeFilter()
         self.picked: int | None = None
+        self.marked_ms: int | None = None
         self.presets: list[str] = []
         self._changed = changed
         self._live = LiveRows()
@@ -209,7 +213,18 @@ class TapeModel:
             self.picked,
             self._end_text(rows, lines),
             self._place_text(rows),
+            self._marked(),
         )
+
+    def _marked(self) -> int | None:
+        """Return the first id of the last row up to `marked_ms`; None: it is not held."""
+        if self.marked_ms is None:
+            return None
+        rows = self.rows
+        after = bisect_right(rows, self.marked_ms, key=lambda row: row.last_ms)
+        # Of recorded rows the last one held need not be the last one up to then.
+        is_last = self._reading is not None and after == len(rows)
+        return None if after == 0 or is_last else rows[after - 1].first_id
 
     @property
     def message(self) -> Message | None:

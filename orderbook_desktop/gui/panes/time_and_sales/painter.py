@@ -164,6 +164,9 @@ class TapePainter:
         elif scene.is_large(row):
             painter.fillRect(place, theme.tint(theme.ask if row.is_sold else theme.bid, _ROW_TINT))
             painter.fillRect(place.x(), place.y(), _LARGE_EDGE, place.height(), theme.caution)
+        if row.first_id == scene.marked:
+            painter.fillRect(place.x(), place.bottom(), place.width(), 1, theme.text)
+            painter.fillRect(place.x(), place.y(), place.width(), 1, theme.text)
         if row.first_id == scene.picked:
             painter.setPen(theme.focus)
             painter.setBrush(Qt.BrushStyle.NoBrush)

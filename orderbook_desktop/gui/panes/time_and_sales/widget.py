@@ -300,6 +300,12 @@ class TimeAndSales(Pane):
             self.scroll_rows(-steps)
         event.accept()
 
+    def mark_time(self, time_ms: int | None) -> None:
+        """Mark the last trade up to the time that is pointed at in another pane."""
+        if time_ms != self.model.marked_ms:
+            self.model.marked_ms = time_ms
+            self.update()
+
     def mouseMoveEvent(self, event: QMouseEvent) -> None:  # noqa: N802 (Qt's name)
         """Tell the other panes the price of the row under the mouse."""
         row, frame = self.row_at(event.position()), self.model.frame
@@ -308,11 +314,13 @@ class TimeAndSales(Pane):
             finer = frame.format.scale.price - row.scale.price
             price = row.last_price * 10**finer if finer >= 0 else row.last_price // 10**-finer
         self.price_pointed.emit(price)
+        self.time_pointed.emit(None if row is None else row.event_ms)
 
     def leaveEvent(self, event: QEvent) -> None:  # noqa: N802 (Qt's name)
         """Point at no price."""
         super().leaveEvent(event)
         self.price_pointed.emit(None)
+        self.time_pointed.emit(None)
 
     def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802 (Qt's name)
         """Pick the row under the mouse; the rows stand still from then on."""

@@ -348,3 +348,18 @@ def test_missing_trades_and_sums_are_painted(pane: TimeAndSales, desk: FakeDesk)
     colours = colours_of(_image(pane).copy(body))
     assert DARK.caution.rgb() in colours
     assert DARK.raised.rgb() in colours
+
+
+def test_a_time_of_another_pane_marks_the_last_trade_up_to_it(filled: TimeAndSales) -> None:
+    before = _image(filled)
+    rows = filled.model.view(filled.lines)
+    for row, later in ((rows[0], 10_000), (rows[3], 0)):
+        filled.mark_time(row.event_ms + later)
+        scene = filled.model.scene(filled.lines)
+        assert scene is not None
+        assert scene.marked == row.first_id
+    assert _image(filled) != before
+    filled.mark_time(rows[0].event_ms - 10**9)
+    assert _image(filled) == before
+    filled.mark_time(None)
+    assert _image(filled) == before
