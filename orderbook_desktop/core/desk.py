@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from msgspec import Struct
 from msgspec.structs import replace
 
-from orderbook_desktop.core.heatmap.pages import HeatmapPages
+from orderbook_desktop.core.heatmap.pages import HeatmapPages, TileBuilding
 from orderbook_desktop.core.library_jobs import RecordingLibrary
 from orderbook_desktop.core.recorded_gaps import RecordedGaps
 from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
@@ -231,6 +231,11 @@ class Desk(Protocol):
         It is the same object until another engine runs, or another file is played. None: there are
         none to be had.
         """
+        ...
+
+    @property
+    def tiles(self) -> TileBuilding | None:
+        """The tiles of live recordings, another object with another engine; None: none are kept."""
         ...
 
     @property

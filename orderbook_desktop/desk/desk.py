@@ -19,7 +19,7 @@ from orderbook_desktop.core.desk import (
     TradePages,
 )
 from orderbook_desktop.core.foreign_text import plain_text
-from orderbook_desktop.core.heatmap.pages import HeatmapPages
+from orderbook_desktop.core.heatmap.pages import HeatmapPages, TileBuilding
 from orderbook_desktop.core.library import unlisted
 from orderbook_desktop.core.library_jobs import RecordingLibrary
 from orderbook_desktop.core.recorded_gaps import RecordedGaps
@@ -164,6 +164,11 @@ class LiveDesk:
     def heatmaps(self) -> HeatmapPages:
         """The heatmaps of what is recorded (see `Desk`)."""
         return self._heatmaps_of_file or self.program.heatmaps
+
+    @property
+    def tiles(self) -> TileBuilding | None:
+        """The tiles that are built in spare time (see `Desk`)."""
+        return self.program.tiles
 
     @property
     def library(self) -> RecordingLibrary:

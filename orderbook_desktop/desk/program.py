@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from orderbook_desktop.core.desk import Connections, Notice, NoticeAction, NoticeLevel
 from orderbook_desktop.core.disk import DiskStatus, Retention
 from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.heatmap.pages import TileBuilding
 from orderbook_desktop.core.library_jobs import Job, JobState, RecordingLibrary
 from orderbook_desktop.core.recorded_gaps import RecordedGaps
 from orderbook_desktop.core.status import FeedState, SourceKind
@@ -184,6 +185,11 @@ class Program:
     def gaps_of(self, market: str) -> RecordedGaps | None:
         """Return the gaps of a market's recording by the present engine; None: not known yet."""
         return self.engine.gaps.gaps_of(market)
+
+    @property
+    def tiles(self) -> TileBuilding | None:
+        """The tiles that the present engine builds in spare time; None: it builds none."""
+        return None
 
     @property
     def trade_history(self) -> GappyHistory:

@@ -60,6 +60,11 @@ class EngineSettings(Protocol):
         ...
 
     @property
+    def tiles_gb(self) -> float:
+        """Size (GB) that the heatmap's tiles may take; 0: none are kept."""
+        ...
+
+    @property
     def retention_days(self) -> int:
         """Age (days) after which recorded events are removed; 0: they are kept."""
         ...
@@ -102,13 +107,33 @@ class RepairTimes(Struct, frozen=True):
 REPAIR_TIMES: Final = RepairTimes()
 
 
+class SpareTimes(Struct, frozen=True):
+    """When tiles are built in spare time, in seconds.
+
+    The first ones are built `begin_s` after the start, which is busy enough. After each step there
+    is a rest `rest_times` as long as the step, and at least `least_rest_s`. While other work takes
+    more than `busy_share` of one processor, or events wait to be written, no step begins; that is
+    looked at every `busy_s`. When all is built, or none can be, the next look is after `again_s`.
+    """
+
+    begin_s: float = 10.0
+    rest_times: float = 2.0
+    least_rest_s: float = 0.05
+    busy_share: float = 0.6
+    busy_s: float = 1.0
+    again_s: float = 60.0
+
+
+SPARE_TIMES: Final = SpareTimes()
+
+
 class EngineTimes(Struct, frozen=True):
     """How long an engine waits, in seconds.
 
     If the database can't be had at the start, the engine tries again after `retry_first_s`, and
     then after growing delays. It looks at the disk every `disk_look_s`, and every `depth_look_s`
-    whether a book should be known deeper. `server`, `archive` and `repair` are the times of the
-    database's server, of the archiver and of the repair of trades.
+    whether a book should be known deeper. `server`, `archive`, `repair` and `spare` are the times
+    of the database's server, of the archiver, of the repair of trades and of the tiles.
 
     The other times limit how long the parts may take to end: a window has to close within three
     seconds in all. Received events may be written for `write_s`; the tasks in the background have
@@ -127,6 +152,7 @@ class EngineTimes(Struct, frozen=True):
     server: ServerTimes = SERVER_TIMES
     archive: ArchiveTimes = ARCHIVE_TIMES
     repair: RepairTimes = REPAIR_TIMES
+    spare: SpareTimes = SPARE_TIMES
 
 
 ENGINE_TIMES: Final = EngineTimes()

@@ -264,6 +264,15 @@ class Preferences:
         self._settings.setValue("window/shows_utc", "yes" if value else "no")
 
     @property
+    def builds_tiles(self) -> bool:
+        """Whether the heatmap's tiles are built in spare time."""
+        return self._text("heatmap/builds_tiles") != "no"
+
+    @builds_tiles.setter
+    def builds_tiles(self, value: bool) -> None:
+        self._settings.setValue("heatmap/builds_tiles", "yes" if value else "no")
+
+    @property
     def chart_share(self) -> float | None:
         """Half the chart's price range as a share of the mid; None for the automatic one."""
         try:

@@ -22,7 +22,7 @@ from orderbook_desktop.core.desk import (
     TradePages,
 )
 from orderbook_desktop.core.events import answered, decode_diff, decode_snapshot
-from orderbook_desktop.core.heatmap.pages import HeatmapPages
+from orderbook_desktop.core.heatmap.pages import HeatmapPages, TileBuilding, TileStatus
 from orderbook_desktop.core.library_jobs import RecordingLibrary
 from orderbook_desktop.core.recorded_gaps import RecordedGaps
 from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
@@ -192,6 +192,16 @@ def many_symbols(count: int = 500) -> list[SymbolInfo]:
     return [*usual, *further]
 
 
+class FakeTiles:
+    """Tiles that a test counts."""
+
+    def __init__(self) -> None:
+        self.status = TileStatus()
+
+    def switch(self, wanted: bool) -> None:
+        self.status = replace(self.status, is_on=wanted)
+
+
 class FakeDesk:
     """A `core.desk.Desk` that obeys its commands, and notes them in `commands`."""
 
@@ -216,6 +226,8 @@ class FakeDesk:
         self.connections = Connections()
         self.trade_pages: TradePages | None = None
         self.heatmaps: HeatmapPages | None = None
+        self.made_tiles = FakeTiles()
+        self.tiles: TileBuilding | None = self.made_tiles
         self.library: RecordingLibrary | None = None
         self.replay: Replay | None = None
         self._live = self.source

@@ -134,3 +134,54 @@ class HeatmapPages(Protocol):
         The first answer has all but since when something has stood there.
         """
         ...
+
+
+class TileStatus(Struct, frozen=True):
+    """How far the tiles are, which are built in spare time; `is_on` is whether they are at all.
+
+    Of `wanted` stretches of the recordings `done` have their tiles; both are 0 before they are
+    counted. `market` is the one whose tiles are being built, if any. `waits` is whether other work
+    comes first now. `problem` is a sentence if none can be built.
+    """
+
+    is_on: bool = True
+    done: int = 0
+    wanted: int = 0
+    market: str = ""
+    waits: bool = False
+    problem: str = ""
+
+    @property
+    def percent(self) -> int | None:
+        """How many of a hundred are done, rounded down; None: they were not counted yet."""
+        return self.done * 100 // self.wanted if self.wanted else None
+
+    @property
+    def sentence(self) -> str:
+        """What a person should know, as a sentence."""
+        count = f"{self.done:,} of {self.wanted:,}"
+        if self.problem:
+            return self.problem
+        if not self.wanted:
+            return "It is not known yet which tiles are missing."
+        if self.done >= self.wanted:
+            return "All tiles are built."
+        if not self.is_on:
+            return f"{count} stretches have tiles; no more are built."
+        if self.waits:
+            return f"{count} stretches have tiles; recording and painting come first now."
+        now = f"{self.market} is being built" if self.market else "more are built in spare time"
+        return f"{count} stretches have tiles; {now}."
+
+
+class TileBuilding(Protocol):
+    """The tiles, which make heatmaps of long times quick: a cache, built in spare time."""
+
+    @property
+    def status(self) -> TileStatus:
+        """How far they are; cheap enough to be asked a few times a second."""
+        ...
+
+    def switch(self, wanted: bool) -> None:
+        """Build tiles from now on, or build no more; those that are there are used."""
+        ...

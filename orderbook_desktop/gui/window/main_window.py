@@ -229,6 +229,7 @@ class MainWindow(QMainWindow):
         )
         self.top_bar.grouping_box.step_changed.connect(self.pane_row.set_step)
         self.themes.changed.connect(self.pane_row.set_theme)
+        self.menus.recording_menu.aboutToShow.connect(self._show_tiles)
         self.leaving.agreed.connect(self._end)
         self.notice_bar.acted.connect(self._act)
         self.notice_bar.dismissed.connect(self._dismiss)
@@ -271,6 +272,8 @@ class MainWindow(QMainWindow):
         yield from self.replay.commands()
         if self._storage is not None:
             yield Command(menus.SHOW_SPACE, partial(self.dialogs.show_space, self._storage))
+        if self._desk.tiles is not None:
+            yield Switch(menus.BUILD_TILES, self._build_tiles, self._desk.tiles.status.is_on)
         yield Command(menus.SHOW_WELCOME, self._show_welcome)
         yield Command(menus.SHOW_KEYS, self._show_keys)
         yield Command(menus.SHOW_ABOUT, self.dialogs.show_about)
@@ -431,6 +434,15 @@ class MainWindow(QMainWindow):
         self.replay_view.set_zone(zone)
         self.transport.set_zone(zone)
         self.pane_row.set_zone(zone)
+
+    def _build_tiles(self, wanted: bool) -> None:
+        self._preferences.builds_tiles = wanted
+        if self._desk.tiles is not None:
+            self._desk.tiles.switch(wanted)
+
+    def _show_tiles(self) -> None:
+        if self._desk.tiles is not None:
+            self.menus.show_tiles(self._desk.tiles.status)
 
     def _set_appearance(self, appearance: Appearance) -> None:
         self._preferences.appearance = appearance

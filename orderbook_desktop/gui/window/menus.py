@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from PySide6.QtGui import QAction, QActionGroup
-from PySide6.QtWidgets import QMainWindow, QMenu
+from PySide6.QtGui import QAction, QActionGroup, QCursor
+from PySide6.QtWidgets import QMainWindow, QMenu, QToolTip
 
 from orderbook_desktop.core.desk import Desk
+from orderbook_desktop.core.heatmap.pages import TileStatus
 from orderbook_desktop.core.replay import ReplayStatus
 from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.gui.actions import Action, Choice, Command, Switch
@@ -75,6 +76,10 @@ SHOW_GAPS: Final = Action(
 SHOW_SPACE: Final = Action(
     "&Disk space and retention…", "the disk space of the recordings, and how much of them is kept"
 )
+BUILD_TILES: Final = Action(
+    "Build heatmap tiles in spare t&ime",
+    "build the heatmap's tiles when recording and painting leave time for it, or pause that",
+)
 SHOW_WELCOME: Final = Action("&Welcome", "what is recorded, where, and how much disk that takes")
 SHOW_KEYS: Final = Action("&Keyboard shortcuts", "all keys", ("F1",), everywhere=True)
 SHOW_ABOUT: Final = Action(
@@ -106,7 +111,8 @@ class Menus:
         self._fill_exclusive(view.addMenu("&Text size"), TEXT_SIZES.values())
         self._fill(view, (FULL_SCREEN, LEAVE_FULL_SCREEN))
         self._fill_exclusive(self._add_menu("&Source"), SOURCES.values())
-        self._add_menu("&Recording", (RECORD, KEEP, HERE_TOO, MANAGE, SHOW_GAPS, SHOW_SPACE))
+        recording = (RECORD, KEEP, HERE_TOO, MANAGE, SHOW_GAPS, SHOW_SPACE)
+        self.recording_menu: Final = self._add_menu("&Recording", recording, (BUILD_TILES,))
         self.replay_menu: Final = self._add_menu("Re&play", (REPLAY,))
         self._add_replay_menu(self.replay_menu)
         self._add_menu("&Help", (SHOW_WELCOME, SHOW_KEYS, SHOW_ABOUT))
@@ -146,6 +152,14 @@ class Menus:
             (REPLAY, desk.replay is not None),
         ):
             self._made[action].setChecked(is_on)
+
+    def show_tiles(self, status: TileStatus) -> None:
+        """Check whether tiles are built, and say how many there are; a tool tip has more."""
+        made = self._made[BUILD_TILES]
+        made.setChecked(status.is_on)
+        percent = status.percent
+        made.setText(BUILD_TILES.text + (f" ({percent} %)" if percent is not None else ""))
+        made.setToolTip(status.sentence)
 
     def show_pane(self, action: Action, *, is_shown: bool) -> None:
         """Check the action of a pane that is shown."""
@@ -208,6 +222,9 @@ class Menus:
         if not isinstance(bound, Command):
             made.setCheckable(True)
             made.setChecked(bound.is_on)
+        if action is BUILD_TILES:
+            # Only this one has a tool tip, as a menu shows either all of them or none.
+            made.hovered.connect(lambda: QToolTip.showText(QCursor.pos(), made.toolTip()))
         if isinstance(bound, Switch):
             made.triggered.connect(bound.turn)
         else:

@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QApplication, QDialog, QPushButton
 from pytestqt.qtbot import QtBot
 
 from orderbook_desktop.core.desk import Notice, NoticeAction, NoticeLevel
+from orderbook_desktop.core.heatmap.pages import TileStatus
 from orderbook_desktop.core.recording_status import RecordingState
 from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.gui.panes.ladder.layout import Column
@@ -19,7 +20,7 @@ from orderbook_desktop.gui.panes.ladder.widget import DepthLadder
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.theme import DARK, Appearance
 from orderbook_desktop.gui.window.main_window import MainWindow
-from orderbook_desktop.gui.window.menus import REPLAY
+from orderbook_desktop.gui.window.menus import BUILD_TILES, REPLAY
 from tests.gui.conftest import OpenWindow
 from tests.gui.fake_desk import BTC, NOW_NS, FakeDesk, FakeSource, MovingMarket
 from tests.gui.fake_heatmaps import FakeHeatmaps
@@ -419,6 +420,26 @@ def test_appearance_changes_live(window: MainWindow, preferences: Preferences) -
     action.trigger()
     assert preferences.appearance is Appearance.LIGHT
     assert window.grab().toImage().pixelColor(4, 300).lightness() > dark.lightness() + 100
+
+
+def test_the_menu_tells_how_many_tiles_there_are_and_pauses_them(
+    window: MainWindow, desk: FakeDesk, preferences: Preferences
+) -> None:
+    name = BUILD_TILES.text
+    action = next(action for action in window.menus.actions if action.text() == name)
+    assert action.isChecked()
+    desk.made_tiles.status = TileStatus(done=41, wanted=100, market="BTCUSDT")
+    window.menus.recording_menu.aboutToShow.emit()
+    assert action.text() == f"{name} (41 %)"
+    assert action.toolTip() == "41 of 100 stretches have tiles; BTCUSDT is being built."
+    action.trigger()
+    assert (desk.made_tiles.status.is_on, preferences.builds_tiles) == (False, False)
+    action.trigger()
+    assert (desk.made_tiles.status.is_on, preferences.builds_tiles) == (True, True)
+    # Another engine begins as the person wants; it has its own tiles.
+    desk.made_tiles.switch(wanted=False)
+    window.menus.recording_menu.aboutToShow.emit()
+    assert not action.isChecked()
 
 
 @pytest.mark.qt_log_ignore("This plugin does not support")
