@@ -14,7 +14,7 @@ from orderbook_desktop.core.heatmap.choices import ColourMap, Statistic
 from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.timeline import Gap
-from orderbook_desktop.gui.heatmap_image import HeatmapImage, Labels, png_of
+from orderbook_desktop.gui.heatmap_image import HeatmapImage, Labels, Shown, png_of
 from orderbook_desktop.gui.theme import DARK
 from tests.core.heatmap.test_cells import made_of, span_with
 
@@ -37,8 +37,8 @@ def _heatmap(statistic: Statistic = Statistic.MAX) -> Heatmap:
 
 def _drawn(colours: ColourMap = ColourMap.FIRE, statistic: Statistic = Statistic.MAX) -> QImage:
     made = _heatmap(statistic)
-    image = HeatmapImage(made, (97, 113), [(25_000, 60_000)], [_GAP], _SIZE, colours)
-    return image.draw(_LABELS)
+    shown = Shown.of(made, (97, 113), [(25_000, 60_000)], [_GAP], colours)
+    return HeatmapImage(shown, _SIZE).draw(_LABELS)
 
 
 def _pixels(image: QImage) -> npt.NDArray[np.uint32]:
@@ -102,5 +102,6 @@ def test_labels_of_long_times_are_dates(qapp: QApplication) -> None:
     for length in (200, 5_000, 3_600_000, 40 * day):
         bins = TimeBins(0, length, max(1, length // 50))
         heatmap = made_of([span], bins, 1, rows=(99, 3))
-        image = HeatmapImage(heatmap, (99, 102), [], [], _SIZE, ColourMap.GREY).draw(_LABELS)
+        shown = Shown.of(heatmap, (99, 102), [], [], ColourMap.GREY)
+        image = HeatmapImage(shown, _SIZE).draw(_LABELS)
         assert len(np.unique(_pixels(image)[445:475, 20:900])) > 4

@@ -228,7 +228,12 @@ def _picture(drawn: _Drawn, symbol: str, wish: HeatmapWish) -> bytes:
     os.environ["QT_QPA_PLATFORM"] = "offscreen"
     from PySide6.QtGui import QGuiApplication  # noqa: PLC0415 (only pictures need Qt)
 
-    from orderbook_desktop.gui.heatmap_image import HeatmapImage, Labels, png_of  # noqa: PLC0415
+    from orderbook_desktop.gui.heatmap_image import (  # noqa: PLC0415
+        HeatmapImage,
+        Labels,
+        Shown,
+        png_of,
+    )
 
     application = QGuiApplication.instance() or QGuiApplication(["orderbook-desktop"])
     heatmap, (base, _, quote) = drawn.heatmap, symbol.partition("/")
@@ -242,15 +247,9 @@ def _picture(drawn: _Drawn, symbol: str, wish: HeatmapWish) -> bytes:
         base,
         quote,
     )
-    image = HeatmapImage(
-        heatmap,
-        (low, high),
-        uncovered(drawn.timeline, *span),
-        drawn.timeline.gaps,
-        wish.size,
-        wish.colours,
-    )
-    picture = png_of(image.draw(labels))
+    timeline = drawn.timeline
+    shown = Shown.of(heatmap, (low, high), uncovered(timeline, *span), timeline.gaps, wish.colours)
+    picture = png_of(HeatmapImage(shown, wish.size).draw(labels))
     del application
     return picture
 

@@ -6,8 +6,7 @@ their own, and no cut-off can turn them into "there is nothing".
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final, TypeVar
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -20,16 +19,12 @@ from orderbook_desktop.core.heatmap.colours import (
     GAP_BYTE,
     LAST_SIZE,
     UNKNOWN_BYTE,
-    ColourTable,
-    packed_colour,
 )
 from orderbook_desktop.core.heatmap.exact import ExactArray, largest
 from orderbook_desktop.core.heatmap.spans import BoolArray
-from orderbook_desktop.core.levels import Int64Array
 
 Bytes = npt.NDArray[np.uint8]
 Pixels = npt.NDArray[np.uint32]
-_Cell = TypeVar("_Cell", bound=np.generic)
 
 # So many bytes double the quantity.
 _AN_OCTAVE: Final = 8
@@ -43,12 +38,6 @@ _BEGINS: Final = np.ceil(2 ** (np.arange(_AN_OCTAVE) / _AN_OCTAVE) * _STEPS).ast
 # The usual cut-offs, as shares of the cells in sight that are not empty.
 _LOW_SHARE: Final = 0.25
 _HIGH_SHARE: Final = 0.99
-# The textures: lines this far apart, and so wide; dots this far apart.
-_LINE_EVERY: Final = 8
-_LINE_WIDTH: Final = 2
-_DOT_EVERY: Final = 5
-_LINE_COLOUR: Final = packed_colour(214, 158, 82)
-_DOT_COLOUR: Final = packed_colour(128, 138, 150)
 
 
 def _bytes_of_bits() -> Bytes:
@@ -138,30 +127,6 @@ class Frame(Struct, frozen=True):
         return (self.high - price) * self.height / (self.high - self.low)
 
 
-def placed(cells: npt.NDArray[_Cell], heatmap: Heatmap, frame: Frame) -> npt.NDArray[_Cell]:
-    """Return what `cells` `[column, row]` have at each pixel `[y, x]`; high prices are on top."""
-    prices = frame.high - (np.arange(frame.height) + 0.5) * (frame.high - frame.low) / frame.height
-    rows = (prices // heatmap.step).astype(np.int64) - int(heatmap.prices[0]) // heatmap.step
-    rows = rows.clip(0, len(heatmap.prices) - 1)
-    return cells[_columns_at(heatmap, frame)[None, :], rows[:, None]]
-
-
-def framed(
-    heatmap: Heatmap, cells: Bytes, frame: Frame, uncovered: Iterable[tuple[int, int]]
-) -> Bytes:
-    """Return the bytes of the pixels `[y, x]`.
-
-    `uncovered` are the times in which the book is not known, to the millisecond: their pixels are
-    those of a gap, also where the rest of the column is known. A gap is a pixel wide at least.
-    """
-    pixels = placed(cells, heatmap, frame)
-    for from_ms, to_ms in uncovered:
-        left, right = round(frame.x(from_ms)), round(frame.x(to_ms))
-        left = min(max(left, 0), frame.width - 1)
-        pixels[:, left : max(right, left + 1)] = GAP_BYTE
-    return pixels
-
-
 def partly_known(heatmap: Heatmap) -> BoolArray:
     """Return the cells of which only some prices are known, and others are not."""
     found = np.zeros(heatmap.values.shape, np.bool_)
@@ -190,40 +155,3 @@ def _beyond(heatmap: Heatmap, columns: slice) -> BoolArray:
     below = heatmap.prices < known.known_from[columns, None]
     above: BoolArray = ends > known.known_to[columns, None]
     return below | above
-
-
-def _columns_at(heatmap: Heatmap, frame: Frame) -> Int64Array:
-    """Return the column at each pixel from the left."""
-    centres = np.arange(frame.width) + 0.5
-    times = frame.from_ms + centres * (frame.to_ms - frame.from_ms) / frame.width
-    columns = ((times - int(heatmap.times_ms[0])) // heatmap.bin_ms).astype(np.int64)
-    return columns.clip(0, len(heatmap.times_ms) - 1)
-
-
-def coloured(pixels: Bytes, table: ColourTable, partly: BoolArray | None = None) -> Pixels:
-    """Return the colours of pixels, 0xFFRRGGBB, with the textures of what is not known.
-
-    A gap is hatched with slanted lines, what is unknown is dotted: neither is a colour alone. The
-    pixels `partly` known are dotted, too.
-    """
-    colours = table[pixels]
-    height, width = pixels.shape
-    y, x = np.ogrid[:height, :width]
-    colours[(pixels == GAP_BYTE) & ((x + y) % _LINE_EVERY < _LINE_WIDTH)] = _LINE_COLOUR
-    dots = (x % _DOT_EVERY == 0) & ((y + x // _DOT_EVERY % 2 * 2) % _DOT_EVERY == 0)
-    is_dotted = pixels == UNKNOWN_BYTE
-    if partly is not None:
-        is_dotted |= partly & (pixels != GAP_BYTE)
-    colours[is_dotted & dots] = _DOT_COLOUR
-    return colours
-
-
-def ask_pixels(heatmap: Heatmap, frame: Frame) -> BoolArray:
-    """Return the pixels `[y, x]` above the middle between the best prices: those of asks."""
-    columns = heatmap.columns
-    bids, asks = columns.best_bids, columns.best_asks
-    has_both = (bids >= 0) & (asks >= 0)
-    edges = np.where(has_both, (bids + asks) / 2, np.where(bids >= 0, np.inf, -np.inf))
-    prices = frame.high - (np.arange(frame.height) + 0.5) * (frame.high - frame.low) / frame.height
-    above: BoolArray = prices[:, None] > edges[_columns_at(heatmap, frame)][None, :]
-    return above

@@ -335,6 +335,16 @@ def _fill(out: Codes, tops: Int64Array, ends: Int64Array, code: Code) -> None:
     out[np.repeat(tops - begins, lengths) + np.arange(len(columns)), columns] = code
 
 
+def swatch(kind: Kind, height: int, width: int) -> Codes:
+    """Return a little of the texture of `kind`; that of cells is of those that are not known."""
+    y, x = np.ogrid[:height, :width]
+    if kind is not Kind.CELLS:
+        lines: Codes = _texture(kind)[y % _PERIOD, x % _PERIOD]
+        return lines
+    dots = (x % _DOT_EVERY == 0) & ((y + x // _DOT_EVERY % 2 * 2) % _DOT_EVERY == 0)
+    return np.where(dots, np.uint16(Code.DOT), np.uint16(UNKNOWN_BYTE))
+
+
 def _texture(kind: Kind) -> Codes:
     """Return a tile of slanted lines, `[row of pixels, column of pixels]`; those of a gap rise."""
     y, x = np.ogrid[:_PERIOD, :_PERIOD]

@@ -19,12 +19,8 @@ from orderbook_desktop.core.heatmap.colours import (
 from orderbook_desktop.core.heatmap.picture import (
     Frame,
     Quantiser,
-    ask_pixels,
     cell_bytes,
-    coloured,
-    framed,
     partly_known,
-    placed,
     usual_cut_offs,
 )
 from orderbook_desktop.core.horizon import Horizon
@@ -126,64 +122,12 @@ def test_cells_say_what_is_known_of_them() -> None:
     assert by_price[104] == [UNKNOWN_BYTE] * 2 + gap + [UNKNOWN_BYTE] * 2
 
 
-@pytest.mark.parametrize(("width", "height"), [(600, 10), (1200, 40), (60, 20), (77, 33)])
-def test_gaps_and_horizons_have_their_exact_place(width: int, height: int) -> None:
-    heatmap = _heatmap()
-    cells = cell_bytes(heatmap, Quantiser.of(heatmap.values))
-    frame = Frame(0, 600, 97, 107, width, height)
-    pixels = framed(heatmap, cells, frame, [(130, 477)])
-    is_gap = (pixels == GAP_BYTE).all(axis=0)
-    left, right = round(130 * width / 600), round(477 * width / 600)
-    # The whole columns amid the gap are pixels of it, and so is the rest, to the pixel.
-    assert is_gap.nonzero()[0].tolist() == list(range(left, right))
-    assert not (pixels[:, :left] == GAP_BYTE).any()
-    unknown = (pixels[:, width - 1] == UNKNOWN_BYTE).nonzero()[0]
-    centres = 107 - (np.arange(height) + 0.5) * 10 / height
-    assert unknown.tolist() == ((centres >= 104) | (centres < 99)).nonzero()[0].tolist()
-
-
-def test_a_short_gap_can_be_seen() -> None:
-    heatmap = _heatmap()
-    cells = cell_bytes(heatmap, Quantiser.of(heatmap.values))
-    pixels = framed(heatmap, cells, Frame(0, 600, 97, 107, 60, 10), [(20, 21), (599, 600)])
-    assert (pixels[0] == GAP_BYTE).nonzero()[0].tolist() == [2, *range(20, 40), 59]
-
-
-def test_gaps_and_unknown_pixels_have_textures() -> None:
-    table = colour_table(ColourMap.GREY, 3, 255)
-    for byte, least in ((GAP_BYTE, 0.2), (UNKNOWN_BYTE, 0.03)):
-        colours = coloured(np.full((40, 40), byte, np.uint8), table)
-        found, counts = np.unique(colours, return_counts=True)
-        assert len(found) == 2
-        assert counts.min() / 1600 >= least
-    assert (coloured(np.full((9, 9), 200, np.uint8), table) == table[200]).all()
-
-
-def test_bids_and_asks_differ_by_hue() -> None:
-    heatmap = _heatmap()
-    frame = Frame(0, 600, 97, 107, 6, 10)
-    asks = ask_pixels(heatmap, frame)
-    assert (frame.x(150), frame.y(104.5)) == (1.5, 2.5)
-    # The middle is 101; without a book there are only asks.
-    assert asks[:, 0].tolist() == [True] * 6 + [False] * 4
-    bids, offers = (
-        colour_table(ColourMap.TWO_HUES, 3, 255, asks=is_ask)[200] for is_ask in (False, True)
-    )
-    assert bids != offers
-
-
-def test_cells_of_which_some_prices_are_known_are_dotted() -> None:
+def test_cells_of_which_some_prices_are_known_are_told() -> None:
     heatmap = _heatmap().in_price(2)
-    frame = Frame(0, 600, 96, 106, 60, 50)
-    partly = placed(partly_known(heatmap), heatmap, frame)
     # 104 and 105: the latter was named. 98 and 99: nothing beyond the horizon was.
     rows = [row for row, price in enumerate(heatmap.prices) if partly_known(heatmap)[0, row]]
     assert [heatmap.prices[row] for row in rows] == [104]
-    pixels = np.full((50, 60), 200, np.uint8)
-    pixels[:, 50:] = GAP_BYTE
-    table = colour_table(ColourMap.GREY, 3, 255)
-    changed = coloured(pixels, table, partly) != coloured(pixels, table)
-    assert changed.any()
-    assert not changed[~partly].any()
-    assert not changed[:, 50:].any()
+    assert not partly_known(heatmap)[heatmap.gap].any()
     assert not partly_known(_heatmap()).any()
+    frame = Frame(0, 600, 97, 107, 6, 10)
+    assert (frame.x(150), frame.y(104.5)) == (1.5, 2.5)

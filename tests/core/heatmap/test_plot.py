@@ -19,7 +19,7 @@ from orderbook_desktop.core.heatmap.grid import fitting_bin
 from orderbook_desktop.core.heatmap.pages import HeatmapWish
 from orderbook_desktop.core.heatmap.picture import Quantiser
 from orderbook_desktop.core.heatmap.pixel_grid import PixelGrid, Region
-from orderbook_desktop.core.heatmap.plot import Code, Kind, Known, Plot, Tables
+from orderbook_desktop.core.heatmap.plot import Code, Kind, Known, Plot, Tables, swatch
 from orderbook_desktop.core.heatmap.sources import Source, fitting_quantiser
 from orderbook_desktop.core.heatmap.view import View
 from tests.core.heatmap.made_cells import cells_for, recorded
@@ -307,3 +307,10 @@ def test_regions() -> None:
     assert region.common(Region(15, 25, 20, 40)) == Region(15, 20, 30, 40)
     assert region.common(Region(20, 25, 20, 40)) is None
     assert region.widened(2, 3) == Region(8, 22, 27, 53)
+
+
+def test_swatches_show_the_textures() -> None:
+    assert set(np.unique(swatch(Kind.GAP, 12, 24)).tolist()) == {Code.GAP, Code.GAP_LINE}
+    unknown = swatch(Kind.CELLS, 12, 24)
+    assert unknown.shape == (12, 24)
+    assert set(np.unique(unknown).tolist()) == {UNKNOWN_BYTE, Code.DOT}
