@@ -294,7 +294,7 @@ def verify(
     _begin_log(settings, "verify", symbol)
     path = named_file(symbol)
     if path is not None:
-        raise typer.Exit(run_verify_file(path, from_ms, to_ms, as_json=as_json))
+        raise typer.Exit(run_verify_file(settings, path, from_ms, to_ms, as_json=as_json))
     raise typer.Exit(run_verify(settings, symbol, from_ms, to_ms, as_json=as_json))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from orderbook_desktop.app.commands.database_session import open_database
+from orderbook_desktop.app.commands.heatmap import tiles_of
 from orderbook_desktop.app.commands.long_work import run_interruptibly
 from orderbook_desktop.app.commands.times import check_span
 from orderbook_desktop.app.commands.verify import NotRecordedThere
@@ -16,6 +17,8 @@ from orderbook_desktop.app.settings import Settings, symbol_and_market
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.wording import counted
 from orderbook_desktop.storage.retention.removal import Removal, Span, find_removal, remove
+from orderbook_desktop.storage.store.database_store import store_of
+from orderbook_desktop.storage.tiles.building import forget_stale
 
 
 class NotAsked(KnownError):
@@ -67,7 +70,9 @@ async def _find(settings: Settings, span: Span) -> Removal:
 
 async def _remove(settings: Settings, span: Span) -> Removal:
     async with open_database(settings, existing=False) as database:
-        return await remove(database, span)
+        removal = await remove(database, span)
+        await forget_stale(store_of(database), span.market, tiles_of(settings))
+        return removal
 
 
 def as_fields(symbol: str, removal: Removal) -> dict[str, Any]:

@@ -29,6 +29,8 @@ from orderbook_desktop.core.wording import counted
 from orderbook_desktop.storage.store.database_store import store_of
 from orderbook_desktop.storage.store.packed_store import open_packed
 from orderbook_desktop.storage.store.recorder_states import RecorderState, recorder_states
+from orderbook_desktop.storage.store.recording_store import RecordingStore
+from orderbook_desktop.storage.tiles.cache import TileCache
 from orderbook_desktop.storage.tiles.proof import CheckedTiles, check_tiles
 from orderbook_desktop.storage.verification.trade_proof import ProvenTrades
 from orderbook_desktop.storage.verification.verification import Verified, verify
@@ -74,28 +76,32 @@ def run_verify(
     return run_interruptibly(work, "nothing was proven", report)
 
 
-def run_verify_file(path: Path, from_ms: int | None, to_ms: int | None, *, as_json: bool) -> int:
+def run_verify_file(
+    settings: Settings, path: Path, from_ms: int | None, to_ms: int | None, *, as_json: bool
+) -> int:
     """Prove the recordings in a packed file, every byte of it; return 1 if one doesn't hold.
 
     Raises `KnownError` if it is no such file, or is not as it was written.
     """
     check_span(from_ms, to_ms)
 
-    def report(found: list[Verified]) -> int:
-        proven = [(symbol_of(one.market), one) for one in found]
+    def report(checked: list[tuple[Verified, CheckedTiles]]) -> int:
+        found = [one for one, _ in checked]
         if not any(one.segments or not one.holds for one in found) and all(map(_is_empty, found)):
             raise NotRecordedThere(str(path), at_that_time=(from_ms, to_ms) != (None, None))
         if as_json:
-            recordings = [as_fields(symbol, one) for symbol, one in proven]
+            recordings = [as_fields(symbol_of(one.market), one, tiles) for one, tiles in checked]
             holds = all(one.holds for one in found)
             fields = {"file": str(path), "holds": holds, "recordings": recordings}
             typer.echo(json.dumps(fields, indent=2))
         else:
-            for symbol, one in proven:
-                _print_result(symbol, one)
+            for one, tiles in checked:
+                _print_result(symbol_of(one.market), one, tiles)
         return 0 if all(one.holds for one in found) else 1
 
-    return run_interruptibly(_verify_file(path, from_ms, to_ms), "nothing was proven", report)
+    return run_interruptibly(
+        _verify_file(settings, path, from_ms, to_ms), "nothing was proven", report
+    )
 
 
 def symbol_of(market: str) -> str:
@@ -107,16 +113,26 @@ def _is_empty(found: Verified) -> bool:
     return not (found.segments or found.loose_events or found.unlisted_events or found.trades.runs)
 
 
-async def _verify_file(path: Path, from_ms: int | None, to_ms: int | None) -> list[Verified]:
+async def _verify_file(
+    settings: Settings, path: Path, from_ms: int | None, to_ms: int | None
+) -> list[tuple[Verified, CheckedTiles]]:
     async with open_packed(path) as store:
         with WorkProgress(f"Reading {path.name}") as progress:
             await asyncio.to_thread(store.file.prove, partial(_show, progress))
-        found: list[Verified] = []
+        checked: list[tuple[Verified, CheckedTiles]] = []
         for market in store.file.markets:
             with WorkProgress(f"Verifying {symbol_of(market)}") as shown:
                 show = partial(_show, shown)
-                found.append(await verify(store, market, from_ms, to_ms, show))
-    return found
+                found = await verify(store, market, from_ms, to_ms, show)
+            checked.append((found, await _tiles_checked(store, found, tiles_of(settings, path))))
+    return checked
+
+
+async def _tiles_checked(store: RecordingStore, found: Verified, cache: TileCache) -> CheckedTiles:
+    """Check a sample of the tiles, of a recording that holds."""
+    if not found.holds:
+        return CheckedTiles()
+    return await check_tiles(store, found.market, cache)
 
 
 def _show(progress: WorkProgress, done: int, total: int) -> None:
@@ -132,9 +148,7 @@ async def _verify(
             found = await verify(database, market, from_ms, to_ms, show)
         states = await recorder_states(database)
         found = replace(found, recorder=states.get(market, RecorderState.NONE))
-        if not found.holds:
-            return found, CheckedTiles()
-        return found, await check_tiles(store_of(database), market, tiles_of(settings))
+        return found, await _tiles_checked(store_of(database), found, tiles_of(settings))
 
 
 def as_fields(symbol: str, found: Verified, tiles: CheckedTiles | None = None) -> dict[str, Any]:

@@ -143,6 +143,8 @@ async def _archived_ms(store: RecordingStore, stored: StoredSegment) -> int:
 
 async def forget_stale(store: RecordingStore, market: str, cache: TileCache) -> int:
     """Delete the tiles of what is not recorded any more; return how many. Raises as the store."""
+    if not await asyncio.to_thread(cache.kept, market):
+        return 0
     tiles = await market_tiles(store, market, cache)
     wanted = set() if tiles is None else {key for job in tiles.jobs() for key in job.keys}
     return await asyncio.to_thread(cache.keep_only, market, wanted)

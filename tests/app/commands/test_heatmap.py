@@ -53,6 +53,9 @@ async def test_a_range_is_drawn_and_its_cells_are_written(
     code, _, err = await run(tmp_path, "--file", file, "-o", picture, *shape, "--force")
     assert code == 0, err
     assert picture.read_bytes() == before
+    done = await asyncio.to_thread(run_command, tmp_path, "verify", str(file))
+    assert done.returncode == 0
+    assert "tiles     a cache for the heatmap: 20 of " in done.stdout
     code, _, err = await run(tmp_path, "--file", file, "-o", picture)
     assert (code, err.count("\n")) == (1, 1)
 

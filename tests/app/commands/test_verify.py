@@ -24,6 +24,7 @@ from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.database_store import store_of
 from orderbook_desktop.storage.tiles.cache import TileCache
 from tests.app.command import run_command
+from tests.storage.archive_fixtures import archiver_of
 from tests.storage.imports.made import Collected, imported
 from tests.storage.made_trades import asked, received
 from tests.storage.processes import eventually
@@ -183,8 +184,8 @@ def test_tiles_are_compared_and_are_no_part_of_the_recording(
     data_dir: Path, name: str, tmp_path: Path
 ) -> None:
     async def with_tiles(database: Database) -> None:
-        shelf = Shelf(database)
-        await shelf.archive(await shelf.put(Tape(step_ms=1_000), 90))
+        await Shelf(database).put(Tape(step_ms=1_000), 90)
+        await archiver_of(database, now_ns=lambda: 1 << 62).catch_up()
         cache = TileCache.of_database(data_dir, "", name, 1)
         await build_all(store_of(database), cache)
 
@@ -205,6 +206,10 @@ def test_tiles_are_compared_and_are_no_part_of_the_recording(
     done = run_command(data_dir, "verify", "BTC/USDT", "--json", "--db-name", name)
     tiles = json.loads(done.stdout).get("tiles", {"kept": 0, "compared": 0, "wrong": 0})
     assert tiles == {"kept": len(others), "compared": len(others), "wrong": 0}
+    # With what they are made of they go.
+    done = run_command(data_dir, "remove", "BTC/USDT", "--yes", "--db-name", name)
+    assert done.returncode == 0, done.stderr
+    assert not any(path.exists() for path in others)
 
 
 def test_what_was_healed_is_listed_with_what_healed_it(
