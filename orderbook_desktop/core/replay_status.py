@@ -11,6 +11,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from orderbook_desktop.core.recorded_gaps import RecordedGaps
 from orderbook_desktop.core.timeline import Gap, Timeline
 from orderbook_desktop.core.trade_coverage import TradeGap
 
@@ -40,6 +41,11 @@ class Coverage(Struct, frozen=True):
     trade_gaps: tuple[TradeGap, ...] = ()
     quiet: tuple[Quiet, ...] = ()
     is_growing: bool = False
+
+    @property
+    def recorded_gaps(self) -> RecordedGaps:
+        """The gaps of the book and of the trades; none of them is of this session."""
+        return RecordedGaps.of(self.timeline.gaps, 0, trades=self.trade_gaps)
 
 
 class ReplayOrder(Enum):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from orderbook_desktop.core.heatmap.pages import HeatmapPages
 from orderbook_desktop.core.library import LentBook, find_symbol
 from orderbook_desktop.core.recorded_gaps import RecordedGaps
+from orderbook_desktop.core.replay_status import Coverage
 from orderbook_desktop.core.sources import BookLook, TradeHistory
 from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.core.symbols import SymbolInfo
@@ -126,6 +127,25 @@ class _DeskTrades:
         return self._desk.program.trade_history
 
 
+class _DeskGaps:
+    """The gaps of a market's recording; of the packed file that the window plays those in it."""
+
+    def __init__(self, desk: LiveDesk) -> None:
+        self._desk = desk
+        # A channel tells by identity whether they are the same.
+        self._of_file: tuple[Coverage, RecordedGaps] = Coverage(), RecordedGaps()
+
+    def __call__(self, market: str) -> RecordedGaps | None:
+        """Return the gaps; None while they are not known."""
+        replay = self._desk.replay
+        if replay is None or replay.market != market or not replay.status.file:
+            return self._desk.program.gaps_of(market)
+        coverage = replay.coverage
+        if coverage is not self._of_file[0]:
+            self._of_file = coverage, coverage.recorded_gaps
+        return self._of_file[1]
+
+
 def library_of_desk(desk: LiveDesk) -> Library:
     """Return the library of a window's desk: it shows what that shows, its symbol first."""
     trades = _DeskTrades(desk)
@@ -139,7 +159,7 @@ def library_of_desk(desk: LiveDesk) -> Library:
         lambda symbol: _DeskBook(desk, desk.program.follow(symbol, lambda: desk.source_kind)),
         symbols=lambda: desk.symbols,
         default_symbol=lambda: desk.symbol.symbol,
-        gaps=desk.program.gaps_of,
+        gaps=_DeskGaps(desk),
         trades=lambda: trades,
         heatmaps=heatmaps,
         demo=lambda: desk.demo,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import UTC
 from typing import Final
 
 from msgspec import Struct
@@ -89,8 +88,8 @@ class BookView(Struct, frozen=True):
     `step` is the grouping step as decimal text. `asset` is the asset that sizes and totals are in,
     base or quote. `gaps` says how many gaps its recording has. `last` is the last price, and
     `trades` the newest trades, None where they are not followed. `replay` is the moment of a
-    replay, empty while the book is live. `page.js` uses `step`, `tick` and
-    the `…_places`.
+    replay in local time, as that of the trades; empty while the book is live. `page.js` uses
+    `step`, `tick` and the `…_places`.
     """
 
     symbol: str
@@ -168,7 +167,7 @@ def view_of(
         gaps=gaps_text(moment.gaps),
         last=last_view(moment.tape, market),
         trades=trade_rows(moment.tape, info, market, in_quote=in_quote),
-        replay="" if moment.replay is None else moment_text(moment.replay.at_ms, UTC),
+        replay="" if moment.replay is None else moment_text(moment.replay.at_ms),
     )
 
 

@@ -12,8 +12,10 @@ from msgspec.structs import replace
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.desk import TradePage
 from orderbook_desktop.core.library import NotOffered, unlisted
-from orderbook_desktop.core.replay import Replay
+from orderbook_desktop.core.replay import Coverage, Replay
+from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.status import SourceKind
+from orderbook_desktop.core.timeline import Gap, Timeline
 from orderbook_desktop.core.trade_coverage import TradeGap
 from orderbook_desktop.core.trades import Trade
 from orderbook_desktop.desk.desk import LiveDesk
@@ -270,6 +272,27 @@ async def test_browsers_see_the_replay_of_its_market_and_other_markets_live(
     finally:
         lent.close()
         other.close()
+
+
+async def test_browsers_see_the_gaps_of_the_file_that_is_played(
+    desk: LiveDesk, shelf: Shelf
+) -> None:
+    library = library_of_desk(desk)
+    symbols = unlisted("BTC/USDT"), unlisted("ETH/USDT")
+    await _play(desk)
+    assert shelf.replay is not None
+    gap = Gap(1_000, 2_000, 11, 20, GapCause.DISCONNECT, "")
+    shelf.replay.coverage = Coverage(Timeline((), (gap,)))
+    of_database = [library.recorded_gaps(one) for one in symbols]
+    shelf.replay.status = replace(shelf.replay.status, file="day.obd")
+    shown, other = (library.recorded_gaps(one) for one in symbols)
+    assert shown is not None
+    assert (shown.gaps, shown.in_session) == ((gap,), 0)
+    # A page is sent nothing while they are the same.
+    assert library.recorded_gaps(symbols[0]) is shown
+    assert other is of_database[1]
+    desk.leave_replay()
+    assert library.recorded_gaps(symbols[0]) == of_database[0]
 
 
 async def test_pages_of_trades_are_those_of_what_is_on_screen(desk: LiveDesk, shelf: Shelf) -> None:

@@ -12,7 +12,6 @@ from PySide6.QtWidgets import QApplication, QDialog, QMainWindow, QWidget
 from orderbook_desktop.core.desk import Desk
 from orderbook_desktop.core.disk import RecordingStorage
 from orderbook_desktop.core.library_jobs import LibraryEntry
-from orderbook_desktop.core.recorded_gaps import RecordedGaps
 from orderbook_desktop.core.replay import Replay
 from orderbook_desktop.gui.actions import Action
 from orderbook_desktop.gui.theme import ThemeKeeper
@@ -75,9 +74,8 @@ class WindowDialogs(QObject):
 
     def show_gaps_of_replay(self, replay: Replay) -> None:
         """Show the gaps of the packed file that is played."""
-        gaps, status, coverage = self._gap_list(), replay.status, replay.coverage
-        known = RecordedGaps.of(coverage.timeline.gaps, 0, trades=coverage.trade_gaps)
-        gaps.show_fixed(status.symbol, Path(status.file), known)
+        gaps, status = self._gap_list(), replay.status
+        gaps.show_fixed(status.symbol, Path(status.file), replay.coverage.recorded_gaps)
         _bring_up(gaps)
 
     def _gap_list(self) -> GapList:

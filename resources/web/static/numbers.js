@@ -42,11 +42,17 @@ export function ageText(seconds) {
 
 const MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(" ");
 
-// The text of a moment in UTC, as the server writes it: `8 Aug 2024 06:53:20.250 UTC`.
+const moments = new Intl.DateTimeFormat("en-GB", {
+  day: "numeric", month: "numeric", year: "numeric", hour: "2-digit", minute: "2-digit",
+  second: "2-digit", fractionalSecondDigits: 3, timeZoneName: "short",
+});
+
+// The text of a moment in the viewer's zone, as the trades': `8 Aug 2024 08:53:20.250 CEST`.
 export function momentText(ms) {
-  const [date, time] = new Date(ms).toISOString().split("T");
-  const [year, month, day] = date.split("-").map(Number);
-  return `${day} ${MONTHS[month - 1]} ${year} ${time.replace("Z", "")} UTC`;
+  const part = Object.fromEntries(moments.formatToParts(ms).map(({ type, value }) => [type, value]));
+  const date = `${Number(part.day)} ${MONTHS[part.month - 1]} ${part.year}`;
+  const time = `${part.hour}:${part.minute}:${part.second}.${part.fractionalSecond}`;
+  return `${date} ${time} ${part.timeZoneName}`;
 }
 
 export function decimal(value, places, exponent = EXPONENT) {

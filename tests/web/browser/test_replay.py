@@ -72,3 +72,18 @@ def test_the_page_follows_a_replay_over_a_gap_and_back_to_live(
         until(strip.is_hidden)
         assert page.evaluate(_PARTS) == [[False, "none"]] * 3
         assert page.title().startswith("BTC/USDT")
+
+
+_TIMES = """["#replay-time", "#tape time"].map((one) => document.querySelector(one)?.textContent)"""
+
+
+def test_the_replay_and_its_trades_have_one_zone_which_is_named(chromium: Browser) -> None:
+    library = loaded_library()
+    library.btc.tape = _tape(1)
+    library.btc.play(image_of(library.btc.book, "BTCUSDT"), 1_700_000_000_001)
+    with (
+        serving(library, WebOptions(port=0)) as server,
+        opened(chromium, server.address, timezone_id="America/St_Johns") as page,
+    ):
+        until(lambda: page.evaluate(_TIMES)[1] == "18:43:20.001")
+        assert page.evaluate(_TIMES)[0] == "14 Nov 2023 18:43:20.001 GMT-3:30"
