@@ -71,12 +71,14 @@ class Columns(NamedTuple):
     """The columns of a bar, from left to right.
 
     `covered` and `missing` are the shares (0 to 1) of a column's time in which the book is known,
-    and in which it is not. `has_gap` is whether some of it is in a gap, `has_trade_gap` whether in
+    and in which it is not. `has_cover` is whether the book is known in some of it, even if only for
+    a moment, `has_gap` whether some of it is in a gap, `has_trade_gap` whether in
     a gap of the trades, and `is_quiet` whether nothing happened in all that is covered.
     """
 
     covered: NDArray[np.float64]
     missing: NDArray[np.float64]
+    has_cover: _Flags
     has_gap: _Flags
     has_trade_gap: _Flags
     is_quiet: _Flags
@@ -166,6 +168,7 @@ class CoverageMap:
         return Columns(
             covered / width,
             self._gaps.length_in(span.from_ns, edges) / width,
+            self._covers.any_in(span.from_ns, edges),
             self._gaps.any_in(span.from_ns, edges),
             self._of_trades.any_in(span.from_ns, edges),
             # Of float sums that should be equal, one may be a few ns larger.

@@ -74,6 +74,13 @@ def test_a_gap_without_a_length_is_seen_also_at_the_edge_of_a_column() -> None:
     assert columns.missing.tolist() == [0] * 10
 
 
+def test_a_cover_of_a_moment_is_seen() -> None:
+    recorded = timeline(0, 1_000, 55_000, 55_000, 99_999, 100_000)
+    columns = CoverageMap(Coverage(recorded)).columns(span(0, 100_000), 10)
+    assert columns.has_cover.tolist() == [place in (0, 5, 9) for place in range(10)]
+    assert columns.covered[5] == 0
+
+
 def test_a_column_is_quiet_if_nothing_happened_in_all_of_it() -> None:
     coverage = Coverage(timeline(0, 6_000), quiet=(quiet(1_500, 4_000),))
     columns = CoverageMap(coverage).columns(span(0, 8_000), 8)

@@ -30,6 +30,8 @@ _QUIET_FROM: Final = 0.62
 # A gap that is narrower than a column is a mark of this share of the height, at least.
 _LEAST_MARK: Final = 0.45
 _LEAST_WIDTH: Final = 2
+# What is known stays in sight beside a gap, however short it is.
+_MOST_MARK: Final = 0.72
 _FULL: Final = 0.999
 
 
@@ -160,22 +162,23 @@ class CoveragePainter:
         height = round((rows.trades - 1 - rows.band) * ratio)
         y = np.arange(height)[:, np.newaxis]
         known = blend(theme.focus, theme.panel, 0.5).rgb()
-        pixels = np.where(columns.covered > 0, known, theme.panel.rgb()) + np.zeros_like(y)
+        pixels = np.where(columns.has_cover, known, theme.panel.rgb()) + np.zeros_like(y)
         above = theme.tint(theme.focus, 0.12).rgb()
         pixels[columns.is_quiet & (y < height * _QUIET_FROM)] = above
         marked = np.maximum(columns.missing, _LEAST_MARK) * height
         marked[columns.missing > _FULL] = height
+        most = np.where(columns.has_cover, _MOST_MARK * height, height)
         for right in range(_mark_width(ratio)):
             # A gap at the right edge keeps its first column.
             shown = _shifted(columns.has_gap, right), _shifted(marked, right)
-            pixels[shown[0] & (y < shown[1])] = 0
+            pixels[shown[0] & (y < np.minimum(shown[1], most))] = 0
         return _pixmap_of(pixels, ratio)
 
     def _strip(self, columns: Columns, ratio: float) -> QPixmap:
         """Return the trades' strip: see-through where trades are missing."""
         theme, rows = self._theme, self.rows
         known = blend(theme.focus, theme.panel, 0.28).rgb()
-        is_recorded = (columns.covered > 0) | columns.has_gap
+        is_recorded = columns.has_cover | columns.has_gap
         row = np.where(is_recorded, known, theme.panel.rgb())
         for right in range(_mark_width(ratio)):
             row[_shifted(columns.has_trade_gap, right)] = 0

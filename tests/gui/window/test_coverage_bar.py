@@ -95,6 +95,16 @@ def test_a_gap_of_three_ms_is_seen(bar: CoverageBar) -> None:
         assert covered in column(bar, MARGIN + x)
 
 
+def test_a_second_in_a_gap_of_days_is_seen(bar: CoverageBar) -> None:
+    covered = blend(DARK.focus, DARK.panel, 0.5).name()
+    gaps = (10, 499_400), (499_500, 999_000)
+    bar.show_replay(status(700_000), Coverage(recorded(*gaps)), [])
+    assert column(bar, MARGIN + 499)[0] != covered
+    assert covered in column(bar, MARGIN + 499)
+    assert covered in column(bar, MARGIN)
+    assert covered not in column(bar, MARGIN + 300)
+
+
 def test_ten_thousand_gaps_are_not_one(bar: CoverageBar) -> None:
     gaps = [(place * 100, place * 100 + 20) for place in range(1, 9_999)]
     bar.show_replay(status(0), Coverage(recorded(*gaps)), [])
