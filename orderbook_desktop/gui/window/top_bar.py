@@ -110,7 +110,7 @@ class RecordButton(QToolButton):
         self.setCheckable(True)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.clicked.connect(self.wanted)
-        self._compact = self._is_live = False
+        self._compact = self._is_live = self._is_tight = False
         self.set_recording(RecordingStatus("", RecordingState.STOPPED, kept=False, wanted=False))
 
     def set_recording(self, recording: RecordingStatus) -> None:
@@ -135,16 +135,17 @@ class RecordButton(QToolButton):
             sign = "●"
             tip = f"Recording this symbol. Click to stop ({RECORD.keys_text})"
         live = "LIVE " if self._is_live else ""
-        text = f"{live}{sign} Record" if self._compact else f"{live}{sign} Record: {word}"
+        is_short = self._compact or (self._is_live and self._is_tight)
+        text = f"{live}{sign} Record" if is_short else f"{live}{sign} Record: {word}"
         if text != self.text():
             self.setText(text)
         if self.accessibleName() != f"{live}Recording {word}":
             self.setAccessibleName(f"{live}Recording {word}")
         self.setToolTip(tip)
 
-    def show_compact(self, *, compact: bool) -> None:
-        """Leave out the words; the sign stays."""
-        self._compact = compact
+    def show_compact(self, *, compact: bool, tight: bool = False) -> None:
+        """Leave out the words; the sign stays. If it is `tight`, leave them out beside LIVE."""
+        self._compact, self._is_tight = compact, tight
         self.set_recording(self._recording)
 
     def show_live(self, is_live: bool) -> None:
@@ -229,7 +230,7 @@ class TopBar(QWidget):
         scale = text_scale(self)
         compact, narrow = width < _COMPACT_BELOW * scale, width < _NARROW_BELOW * scale
         self.source_switch.setVisible(width >= _TIGHT_BELOW * scale)
-        self.record_button.show_compact(compact=narrow)
+        self.record_button.show_compact(compact=narrow, tight=compact)
         least = _NARROW_SYMBOL_WIDTH if narrow else _SYMBOL_WIDTH
         self.symbol_box.setMinimumWidth(round(least * scale))
         self.symbol_box.setMaximumWidth(round(_WIDEST_SYMBOL * scale))

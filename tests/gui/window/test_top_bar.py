@@ -143,6 +143,14 @@ class TestRecordButton:
         assert button.text() == "◇ Record: elsewhere"
         assert button.isChecked()
         assert button.toolTip().startswith(f"Recorded by {who}. ")
+        # Beside a replay the word LIVE takes the room of the state where there is little.
+        button.show_live(True)
+        assert button.text() == "LIVE ◇ Record: elsewhere"
+        button.show_compact(compact=False, tight=True)
+        assert button.text() == "LIVE ◇ Record"
+        assert button.accessibleName() == "LIVE Recording elsewhere"
+        button.show_live(False)
+        assert button.text() == "◇ Record: elsewhere"
 
 
 class TestSourceSwitch:
