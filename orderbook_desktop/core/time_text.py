@@ -10,12 +10,12 @@ from orderbook_desktop.core.wording import counted
 _DAY_S: Final = 86_400
 
 
-def time_text(ms: int) -> str:
-    """Return `ms` since the epoch in local time with its offset: `2026-01-05 09:00:00.250+01:00`.
+def time_text(ms: int, zone: tzinfo | None = None) -> str:
+    """Return `ms` since the epoch in `zone` (default: local): `2026-01-05 09:00:00.250+01:00`.
 
     Beyond the years that a calendar knows it is the number itself.
     """
-    moment = _moment(ms)
+    moment = _moment(ms, zone)
     return str(ms) if moment is None else moment.isoformat(" ", "milliseconds")
 
 
@@ -43,9 +43,12 @@ def moment_text(ms: int, zone: tzinfo | None = None) -> str:
     return str(ms) if moment is None else f"{date_text(ms, zone)} {_clock(moment, ms)} {moment:%Z}"
 
 
-def recent_text(ms: int, now_ms: int) -> str:
-    """Return the time of day, or date and time where that is another day than at `now_ms`."""
-    moment, now = _moment(ms), _moment(now_ms)
+def recent_text(ms: int, now_ms: int, zone: tzinfo | None = None) -> str:
+    """Return the time of day, or date and time where that is another day than at `now_ms`.
+
+    They are in `zone` (default: local).
+    """
+    moment, now = _moment(ms, zone), _moment(now_ms, zone)
     if moment is None or now is None:
         return str(ms)
     return f"{moment:%H:%M:%S}" if moment.date() == now.date() else f"{moment:%d %b %H:%M}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import tzinfo
 from pathlib import Path
 from typing import Final
 
@@ -32,13 +33,14 @@ _SESSIONS: Final = {True: "this one", False: "earlier"}
 
 
 class _Column(Struct, frozen=True):
-    """One column: its heading, its text (of a gap, and whether it is of this session), its width.
+    """One column: its heading, its text and its width.
 
+    The text is of a gap, whether that is of this session, and the zone of times (None: local).
     The width is that of the text `widest`; the last column takes the rest, if that is more.
     """
 
     heading: str
-    text: Callable[[Gap | TradeGap, bool], str]
+    text: Callable[[Gap | TradeGap, bool, tzinfo | None], str]
     widest: str
     is_number: bool = False
 
@@ -62,18 +64,18 @@ def _account(gap: Gap | TradeGap) -> str:
 
 
 _COLUMNS: Final = (
-    _Column("From", lambda gap, _: time_text(gap.from_ms), time_text(0)),
-    _Column("To", lambda gap, _: time_text(gap.to_ms), time_text(0)),
+    _Column("From", lambda gap, _, zone: time_text(gap.from_ms, zone), time_text(0)),
+    _Column("To", lambda gap, _, zone: time_text(gap.to_ms, zone), time_text(0)),
     _Column(
         "Length",
-        lambda gap, _: duration_text(gap.to_ms - gap.from_ms),
+        lambda gap, _is_ours, _zone: duration_text(gap.to_ms - gap.from_ms),
         "999 days 23:59:59.999",
         True,
     ),
-    _Column("Session", lambda _, is_ours: _SESSIONS[is_ours], _SESSIONS[True]),
+    _Column("Session", lambda _, is_ours, _zone: _SESSIONS[is_ours], _SESSIONS[True]),
     _Column(
         "Cause",
-        lambda gap, _: _cause_and_healer(gap),
+        lambda gap, _is_ours, _zone: _cause_and_healer(gap),
         max((cause.sentence for cause in GapCause), key=len),
     ),
 )
@@ -89,6 +91,14 @@ class GapModel(ColumnModel):
         super().__init__([(column.heading, column.is_number) for column in _COLUMNS], parent)
         self._shown = RecordedGaps()
         self._rows: tuple[Gap | TradeGap, ...] = ()
+        self._zone: tzinfo | None = None
+
+    def set_zone(self, zone: tzinfo | None) -> None:
+        """Write times in `zone`; None: local."""
+        self._zone = zone
+        if self._rows:
+            last = self.index(len(self._rows) - 1, len(_COLUMNS) - 1)
+            self.dataChanged.emit(self.index(0, 0), last)
 
     def show_gaps(self, gaps: RecordedGaps) -> None:
         """Show `gaps`; rows that were there before keep their selection."""
@@ -119,13 +129,13 @@ class GapModel(ColumnModel):
         gap, column = self._rows[index.row()], _COLUMNS[index.column()]
         match role:
             case Qt.ItemDataRole.DisplayRole:
-                return column.text(gap, self._shown.is_of_session(gap))
+                return column.text(gap, self._shown.is_of_session(gap), self._zone)
             case Qt.ItemDataRole.ToolTipRole:
                 return _account(gap)
             case Qt.ItemDataRole.TextAlignmentRole:
                 return self.alignment(index.column())
             case Qt.ItemDataRole.AccessibleTextRole:
-                text = column.text(gap, self._shown.is_of_session(gap))
+                text = column.text(gap, self._shown.is_of_session(gap), self._zone)
                 return f"{column.heading}: {text}"
         return None
 
@@ -150,18 +160,26 @@ class GapList(ListDialog):
 
     gap_wanted = Signal(str, object, object)
 
-    def __init__(self, desk: Desk, parent: QWidget) -> None:
+    def __init__(self, desk: Desk, parent: QWidget, zone: tzinfo | None = None) -> None:
         super().__init__("gapList", parent)
         self._desk = desk
+        self._zone = zone
         self._symbol = ""
         self._fixed: RecordedGaps | None = None
         self._file: Path | None = None
         self.model = GapModel(self)
+        self.model.set_zone(zone)
         self.table = GapTable(self.model, self)
         self.go_button = push_button(self, "&Go there", self._go)
         self.go_button.setToolTip("Play the recording from the edge of this gap (double click)")
         self.table.doubleClicked.connect(lambda _index: self._go())
         self.lay_out(self.table, (self.go_button,), QSize(1_160, 440))
+
+    def set_zone(self, zone: tzinfo | None) -> None:
+        """Write times in `zone`; None: local."""
+        self._zone = zone
+        self.model.set_zone(zone)
+        self.look()
 
     def show_symbol(self, symbol: str) -> None:
         """Show the gaps of the recording of `symbol`."""
@@ -178,7 +196,7 @@ class GapList(ListDialog):
         gaps = self._fixed
         if gaps is None:
             gaps = self._desk.recorded_gaps(self._symbol)
-        self.headline.setText(_headline(self._name, gaps))
+        self.headline.setText(_headline(self._name, gaps, self._zone))
         self.go_button.setEnabled(gaps is not None and bool(gaps.rows))
         self.note.setText("" if gaps is None else "Every second of the recording is covered.")
         was_empty = not self.model.rowCount()
@@ -205,7 +223,7 @@ class GapList(ListDialog):
             self.gap_wanted.emit(self._symbol, self._file, self.model.gap(rows[0].row()))
 
 
-def _headline(symbol: str, gaps: RecordedGaps | None) -> str:
+def _headline(symbol: str, gaps: RecordedGaps | None, zone: tzinfo | None) -> str:
     """Return how many gaps there are, how long they are in all, and what the times are."""
     if gaps is None:
         return f"The gaps in the recording of {symbol} are not known yet."
@@ -213,9 +231,10 @@ def _headline(symbol: str, gaps: RecordedGaps | None) -> str:
     if not gaps.gaps:
         return f"{gaps.sentence} in the recording of {symbol}.{others}"
     length = _total_text(gaps.gaps)
+    written = "local time" if zone is None else "UTC"
     return (
-        f"{symbol}: {gaps.sentence}, {length} in all.{others} Times are the exchange's, in local "
-        "time."
+        f"{symbol}: {gaps.sentence}, {length} in all.{others} Times are the exchange's, in "
+        f"{written}."
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from datetime import tzinfo
 from pathlib import Path
 from typing import Final
 
@@ -48,7 +49,8 @@ _FILE_RANK: Final = _STORED_RANK + 1
 class LibraryRow(Struct, frozen=True):
     """One row: `entry` is what is stored, `recording` how it is recorded now; one may be None.
 
-    `gaps` are those of the recording, None while they are not read.
+    `gaps` are those of the recording, None while they are not read. Its times are written in `zone`
+    (None: local).
     """
 
     key: EntryKey
@@ -56,6 +58,7 @@ class LibraryRow(Struct, frozen=True):
     entry: LibraryEntry | None = None
     recording: RecordingStatus | None = None
     gaps: RecordedGaps | None = None
+    zone: tzinfo | None = None
 
     @property
     def name(self) -> str:
@@ -75,7 +78,9 @@ class LibraryRow(Struct, frozen=True):
 
 
 def rows_of(
-    recordings: Sequence[RecordingStatus], entries: Sequence[LibraryEntry]
+    recordings: Sequence[RecordingStatus],
+    entries: Sequence[LibraryEntry],
+    zone: tzinfo | None = None,
 ) -> list[LibraryRow]:
     """Return a row for each market that is recorded or stored, and for each one in a file."""
     stored = {entry.key: entry for entry in entries}
@@ -86,8 +91,8 @@ def rows_of(
         gaps = recording.gaps
         if gaps is None and entry is not None:
             gaps = entry.gaps
-        rows.append(LibraryRow(key, recording.symbol, entry, recording, gaps))
-    rows += [LibraryRow(key, one.symbol, one, None, one.gaps) for key, one in stored.items()]
+        rows.append(LibraryRow(key, recording.symbol, entry, recording, gaps, zone))
+    rows += [LibraryRow(key, one.symbol, one, None, one.gaps, zone) for key, one in stored.items()]
     return rows
 
 
@@ -154,7 +159,7 @@ def _row_state_tip(row: LibraryRow) -> str:
             return "Another program records it now."
         return "It was recorded before, and is not recorded now."
     tip = _state_tip(recording)
-    return f"{tip} Since {_time_text(recording.since_ms)}." if recording.since_ms else tip
+    return f"{tip} Since {_time_text(recording.since_ms, row.zone)}." if recording.since_ms else tip
 
 
 def _lag_text(row: LibraryRow) -> str:
@@ -175,11 +180,11 @@ def _rate_text(row: LibraryRow) -> str:
     return _NEVER if recording is None or not recording.wanted else f"{recording.rate:,.1f}"
 
 
-def _time_text(ms: int, now_s: Callable[[], float] = time.time) -> str:
+def _time_text(ms: int, zone: tzinfo | None, now_s: Callable[[], float] = time.time) -> str:
     """Return a time of our own clock (ms since the epoch), with the date unless it is today."""
     if not ms:
         return _NEVER
-    return recent_text(ms, round(now_s() * 1_000))
+    return recent_text(ms, round(now_s() * 1_000), zone)
 
 
 def _gaps_text(row: LibraryRow) -> str:
@@ -202,10 +207,8 @@ def _gaps_tip(row: LibraryRow) -> str:
         return f"No gaps.{others}"
     latest = gaps.gaps[0]
     how_many = counted(len(gaps.gaps), "gap") if row.recording is None else gaps.sentence
-    return (
-        f"{how_many}. The last one began at {_time_text(latest.from_ms)}: {latest.sentence}."
-        f"{others}"
-    )
+    began = _time_text(latest.from_ms, row.zone)
+    return f"{how_many}. The last one began at {began}: {latest.sentence}.{others}"
 
 
 def _symbol_tip(row: LibraryRow) -> str:
@@ -228,14 +231,15 @@ def _end(row: LibraryRow, place: int) -> int:
 def _end_text(row: LibraryRow, place: int) -> str:
     ms = _end(row, place)
     # To the second: the tool tip has the rest.
-    return time_text(ms)[:19] if ms else _NEVER
+    return time_text(ms, row.zone)[:19] if ms else _NEVER
 
 
 def _end_tip(row: LibraryRow, place: int) -> str:
     ms = _end(row, place)
     if not ms:
         return "Nothing is stored yet."
-    return f"{time_text(ms)}, by the exchange's clock, in local time."
+    written = "local time" if row.zone is None else "UTC"
+    return f"{time_text(ms, row.zone)}, by the exchange's clock, in {written}."
 
 
 def _covered_key(row: LibraryRow) -> float:

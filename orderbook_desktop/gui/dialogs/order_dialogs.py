@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from datetime import tzinfo
 from pathlib import Path
 from typing import Final
 
@@ -64,19 +65,23 @@ class BadSpan(KnownError):
 
 
 class SpanFields(QWidget):
-    """Two fields for a stretch of time within `span_ms`; an empty one has no limit."""
+    """Two fields for a stretch of time within `span_ms`; an empty one has no limit.
+
+    Times are written and read in `zone` (None: local).
+    """
 
     def __init__(
         self,
         span_ms: tuple[int, int] | None,
         parent: QWidget,
+        zone: tzinfo | None = None,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         super().__init__(parent)
-        self._now_ns = now_ns
+        self._now_ns, self._zone = now_ns, zone
         self._near_ms = None if span_ms is None else span_ms[1]
         self.begin, self.end = QLineEdit(self), QLineEdit(self)
-        ends = ("", "") if span_ms is None else tuple(time_text(ms) for ms in span_ms)
+        ends = ("", "") if span_ms is None else tuple(time_text(ms, zone) for ms in span_ms)
         for field, name, end in zip(
             (self.begin, self.end), ("From", "To, not included"), ends, strict=True
         ):
@@ -99,7 +104,7 @@ class SpanFields(QWidget):
         if not typed:
             return None
         now_ms = self._now_ns() // NS_A_MS
-        moment = parse_moment(typed, now_ms=now_ms, near_ms=self._near_ms)
+        moment = parse_moment(typed, now_ms=now_ms, zone=self._zone, near_ms=self._near_ms)
         if isinstance(moment, UpdateId):
             raise BadSpan("An update id is no time; type a time such as 14:05:30.")
         return moment // NS_A_MS
@@ -126,6 +131,7 @@ class TargetDialog(Dialog):
         parent: QWidget,
         *,
         formats: bool,
+        zone: tzinfo | None = None,
     ) -> None:
         super().__init__(parent)
         self.setObjectName("orderDialog")
@@ -139,7 +145,7 @@ class TargetDialog(Dialog):
             self.formats.addItem(one.name, one.form)
         self.formats.setVisible(formats)
         self.formats.currentIndexChanged.connect(self._suggest)
-        self.span = SpanFields(span_ms, self)
+        self.span = SpanFields(span_ms, self, zone)
         self.target = QLineEdit(self)
         self.target.setAccessibleName("File")
         self._suggested = ""
@@ -235,6 +241,7 @@ class RemovalDialog(Dialog):
         span_ms: tuple[int, int] | None,
         chosen: Callable[[Span], None],
         parent: QWidget,
+        zone: tzinfo | None = None,
     ) -> None:
         super().__init__(parent)
         self.setObjectName("orderDialog")
@@ -249,7 +256,7 @@ class RemovalDialog(Dialog):
             f"Without times all that was recorded of {symbol} is removed; with times, the whole "
             "archived minutes between them."
         )
-        self.span = SpanFields(span_ms, self)
+        self.span = SpanFields(span_ms, self, zone)
         self.preview = text_label(self, "orderPreview")
         self.remove_button = push_button(self, "Remove for &ever", self._take)
         self.remove_button.setAutoDefault(False)

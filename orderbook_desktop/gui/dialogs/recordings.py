@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import tzinfo
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -75,9 +76,12 @@ class RecordingManager(Dialog):
     gaps_wanted = Signal(str)
     file_gaps_wanted = Signal(LibraryEntry)
 
-    def __init__(self, desk: Desk, theme: Theme, parent: QWidget) -> None:
+    def __init__(
+        self, desk: Desk, theme: Theme, parent: QWidget, zone: tzinfo | None = None
+    ) -> None:
         super().__init__(parent)
         self._desk = desk
+        self._zone = zone
         self.setObjectName("recordingManager")
         self.setWindowTitle("Library of recordings")
         self.symbol_box = SymbolBox(self)
@@ -89,6 +93,7 @@ class RecordingManager(Dialog):
         self.here_too_box = QCheckBox("Record here, &too", self)
         self.here_too_box.setObjectName("recordHereToo")
         self.stored = StoredBar(desk, self)
+        self.stored.zone = zone
         commands = {
             TOGGLE: self._toggle,
             SHOW: self._show,
@@ -126,7 +131,7 @@ class RecordingManager(Dialog):
         ]
         library = self._desk.library
         entries = (library.entries if library is not None else None) or ()
-        rows = rows_of(recordings, entries)
+        rows = rows_of(recordings, entries, self._zone)
         self.symbol_box.set_symbols(self._desk.symbols, self._desk.recents)
         self.model.show_rows(rows)
         self._middle.setCurrentWidget(self.table if rows else self.empty)
@@ -135,6 +140,12 @@ class RecordingManager(Dialog):
         self._show_connections(self._desk.connections)
         self._offer()
         self._look_at_jobs()
+
+    def set_zone(self, zone: tzinfo | None) -> None:
+        """Write and read times in `zone` from now on; None: local."""
+        self._zone = self.stored.zone = zone
+        if self.isVisible():
+            self.look()
 
     def set_theme(self, theme: Theme) -> None:
         """Use the colours of `theme` from now on."""

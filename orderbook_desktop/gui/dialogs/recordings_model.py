@@ -95,7 +95,8 @@ class RecordingsModel(ColumnModel):
 
 def _is_same(one: LibraryRow, other: LibraryRow) -> bool:
     """Whether two rows show the same; entries are the same objects until they change."""
-    return one.entry is other.entry and one.gaps is other.gaps and one.recording == other.recording
+    is_stored_same = one.entry is other.entry and one.gaps is other.gaps
+    return is_stored_same and (one.recording, one.zone) == (other.recording, other.zone)
 
 
 class SortedRecordings(QSortFilterProxyModel):

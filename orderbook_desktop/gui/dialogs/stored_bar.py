@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import tzinfo
 from pathlib import Path
 from typing import Final
 
@@ -10,7 +11,7 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QWidget
 
 from orderbook_desktop.core.desk import Desk
-from orderbook_desktop.core.file_formats import ExportFormat
+from orderbook_desktop.core.file_formats import ExportFormat, ImportFormat
 from orderbook_desktop.core.library_jobs import LibraryEntry, RecordingLibrary, Span
 from orderbook_desktop.core.wording import counted
 from orderbook_desktop.gui.actions import Action
@@ -32,16 +33,23 @@ from orderbook_desktop.gui.dialogs.order_dialogs import (
 )
 from orderbook_desktop.gui.parts import push_button
 
-_FILES: Final = (
-    "All recordings of collectors (*.gz *.jsonl *.txt *.log *.csv *.zip *.obd);;All files (*)"
-)
+# The kinds of files on offer; None: the format is detected.
+_KINDS: Final[Mapping[str, ImportFormat | None]] = {
+    "All recordings of collectors (*.gz *.jsonl *.txt *.log *.csv *.zip *.obd)": None,
+    "All files (*)": None,
+    "Raw lines of a collector (*)": ImportFormat.RAW,
+    "The book as Tardis CSV (*)": ImportFormat.TARDIS,
+    "Trades as Tardis CSV (*)": ImportFormat.TARDIS_TRADES,
+    "Aggregated trades of the exchange (*)": ImportFormat.AGGTRADES,
+}
 _PACKED_FILES: Final = f"Packed recordings (*{PACKED_SUFFIX});;All files (*)"
 
 
 class StoredBar(QWidget):
     """Buttons for what is stored in the selected rows; each of them has a key in the table, too.
 
-    Call `offer` with the selected rows. What takes long becomes a job of the desk's library.
+    Call `offer` with the selected rows. What takes long becomes a job of the desk's library. Times
+    are written and read in `zone` (None: local).
 
     Signals:
         ordered(): a job was started, or a recording is to be played; look at the desk at once.
@@ -56,6 +64,7 @@ class StoredBar(QWidget):
         self._desk = desk
         self._rows: Sequence[LibraryRow] = ()
         self._folder: Path | None = None
+        self.zone: tzinfo | None = None
         self.play_button = self._button("&Play", self.play, "Play it in the window")
         self.verify_button = self._button("&Verify", self.verify, "Prove it from its stored bytes")
         self.export_button = self._button("&Export…", self.export, "Write it for other tools")
@@ -143,7 +152,14 @@ class StoredBar(QWidget):
 
         title = f"Export {entry.symbol}"
         TargetDialog(
-            title, entry.key.market, entry.span_ms, chosen, self._folder, self, formats=True
+            title,
+            entry.key.market,
+            entry.span_ms,
+            chosen,
+            self._folder,
+            self,
+            formats=True,
+            zone=self.zone,
         ).open()
 
     def pack(self) -> None:
@@ -162,7 +178,14 @@ class StoredBar(QWidget):
         what = entries[0].symbol if is_one else counted(len(entries), "recording")
         name = markets[0] if is_one else "recordings"
         TargetDialog(
-            f"Pack {what}", name, _whole(entries), chosen, self._folder, self, formats=False
+            f"Pack {what}",
+            name,
+            _whole(entries),
+            chosen,
+            self._folder,
+            self,
+            formats=False,
+            zone=self.zone,
         ).open()
 
     def merge(self) -> None:
@@ -183,11 +206,16 @@ class StoredBar(QWidget):
             library.remove(market, span)
             self.ordered.emit()
 
-        RemovalDialog(library, market, entry.symbol, entry.span_ms, chosen, self).open()
+        RemovalDialog(library, market, entry.symbol, entry.span_ms, chosen, self, self.zone).open()
 
     def import_files(self) -> None:
-        """Ask for files of other collectors."""
-        self._choose_files("Import files", _FILES, QFileDialog.FileMode.ExistingFiles, self.take)
+        """Ask for files of other collectors; where their kind can't be detected, it is chosen."""
+        dialog = self._choose_files(
+            "Import files",
+            ";;".join(_KINDS),
+            QFileDialog.FileMode.ExistingFiles,
+            lambda paths: self.take(paths, _KINDS.get(dialog.selectedNameFilter())),
+        )
 
     def open_file(self) -> None:
         """Ask for a packed file."""
@@ -195,12 +223,12 @@ class StoredBar(QWidget):
             "Open a packed file", _PACKED_FILES, QFileDialog.FileMode.ExistingFiles, self.open_paths
         )
 
-    def take(self, paths: Sequence[Path]) -> None:
-        """Open the packed files among `paths`, and import the others."""
+    def take(self, paths: Sequence[Path], form: ImportFormat | None = None) -> None:
+        """Open the packed files among `paths`, and import the others; None: detect their format."""
         packed = [path for path in paths if path.suffix.lower() == PACKED_SUFFIX]
         others = [path for path in paths if path not in packed]
         if others and self._library is not None:
-            self._library.import_files(others, None)
+            self._library.import_files(others, form)
         self.open_paths(packed)
 
     def open_paths(self, paths: Iterable[Path]) -> None:
@@ -225,11 +253,12 @@ class StoredBar(QWidget):
         names: str,
         mode: QFileDialog.FileMode,
         chosen: Callable[[Sequence[Path]], None],
-    ) -> None:
+    ) -> QFileDialog:
         dialog = QFileDialog(self, title, str(self._folder or ""), names)
         dialog.setFileMode(mode)
         dialog.filesSelected.connect(lambda texts: chosen([Path(text) for text in texts]))
         dialog.open()
+        return dialog
 
     @property
     def _library(self) -> RecordingLibrary | None:

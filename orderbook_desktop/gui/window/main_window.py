@@ -434,6 +434,7 @@ class MainWindow(QMainWindow):
         self.replay_view.set_zone(zone)
         self.transport.set_zone(zone)
         self.pane_row.set_zone(zone)
+        self.dialogs.set_zone(zone)
 
     def _build_tiles(self, wanted: bool) -> None:
         self._preferences.builds_tiles = wanted

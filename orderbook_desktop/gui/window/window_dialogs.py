@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -35,6 +36,8 @@ class WindowDialogs(QObject):
     """
 
     gap_wanted = Signal(str, object, object)
+    # With the zone in which dialogs write times from now on.
+    _zone_changed = Signal(object)
 
     def __init__(
         self, window: QMainWindow, desk: Desk, themes: ThemeKeeper, bridge: DeskBridge
@@ -44,19 +47,26 @@ class WindowDialogs(QObject):
         self._desk = desk
         self._themes = themes
         self._bridge = bridge
+        self._zone: tzinfo | None = None
         self.recordings: RecordingManager | None = None
+
+    def set_zone(self, zone: tzinfo | None) -> None:
+        """Write times in `zone`; None: local."""
+        self._zone = zone
+        self._zone_changed.emit(zone)
 
     def manage_recordings(self) -> None:
         """Show the library of recordings."""
         if self.recordings is None:
             from orderbook_desktop.gui.dialogs.recordings import RecordingManager  # noqa: PLC0415
 
-            manager = RecordingManager(self._desk, self._themes.theme, self._window)
+            manager = RecordingManager(self._desk, self._themes.theme, self._window, self._zone)
             manager.commanded.connect(self._bridge.look)
             manager.gaps_wanted.connect(self.show_gaps)
             manager.file_gaps_wanted.connect(self.show_gaps_in_file)
             self._bridge.desk_changed.connect(manager.look)
             self._themes.changed.connect(manager.set_theme)
+            self._zone_changed.connect(manager.set_zone)
             self.recordings = manager
         _bring_up(self.recordings)
 
@@ -83,8 +93,9 @@ class WindowDialogs(QObject):
 
         gaps = self._opened(GapList)
         if gaps is None:
-            gaps = GapList(self._desk, self._window)
+            gaps = GapList(self._desk, self._window, self._zone)
             gaps.gap_wanted.connect(self.gap_wanted)
+            self._zone_changed.connect(gaps.set_zone)
         return gaps
 
     def open_packed(self, path: Path) -> None:

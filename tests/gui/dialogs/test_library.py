@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from operator import itemgetter
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,7 +16,7 @@ from PySide6.QtTest import QSignalSpy, QTest
 from PySide6.QtWidgets import QFileDialog, QMenu, QWidget
 from pytestqt.qtbot import QtBot
 
-from orderbook_desktop.core.file_formats import ExportFormat
+from orderbook_desktop.core.file_formats import ExportFormat, ImportFormat
 from orderbook_desktop.core.library_jobs import (
     ALL,
     EntryKey,
@@ -27,6 +29,7 @@ from orderbook_desktop.core.library_jobs import (
 from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
 from orderbook_desktop.core.time_text import time_text
 from orderbook_desktop.gui.dialogs.gap_list import GapList
+from orderbook_desktop.gui.dialogs.library_columns import COLUMNS
 from orderbook_desktop.gui.dialogs.order_dialogs import RemovalDialog, TargetDialog
 from orderbook_desktop.gui.dialogs.question import Question
 from orderbook_desktop.gui.dialogs.recordings import RecordingManager
@@ -38,6 +41,7 @@ from tests.gui.fake_library import BEGIN_MS, HOUR_MS, FakeLibrary, entry
 # The offscreen platform can neither raise nor size a window.
 pytestmark = pytest.mark.qt_log_ignore("This plugin does not support")
 
+_FROM = [column.heading for column in COLUMNS].index("From")
 FILE = "/somewhere/week.obd"
 BTC, IN_FILE = EntryKey("BTCUSDT"), EntryKey("BTCUSDT", FILE)
 _Dialog = TypeVar("_Dialog", TargetDialog, RemovalDialog, Question, GapList, QFileDialog)
@@ -351,6 +355,48 @@ def test_files_are_opened_imported_merged_and_closed(
         ("close_file", FILE),
     ]
     assert list(rows(manager)) == ["SOL/USDT", "BTC/USDT", "ETH/USDT"]
+
+
+def test_the_kind_of_files_is_chosen_where_it_can_not_be_detected(
+    manager: RecordingManager, library: FakeLibrary
+) -> None:
+    press(manager, Qt.Key.Key_I)
+    dialog = opened(QFileDialog, manager)
+    for kind in dialog.nameFilters():
+        dialog.selectNameFilter(kind)
+        dialog.filesSelected.emit(["/a/day.dat"])
+    dialog.close()
+    chosen = [form for _, form in map(itemgetter(1), library.commands)]
+    assert chosen == [None, None, *ImportFormat]
+
+
+def test_times_are_written_and_read_in_the_zone_of_the_window(
+    window: MainWindow, desk: FakeDesk
+) -> None:
+    zone = timezone(timedelta(hours=5, minutes=30))
+    desk.library = FakeLibrary(entry("BTC/USDT", 2, 1, file=FILE))
+    window.dialogs.manage_recordings()
+    manager = window.dialogs.recordings
+    assert manager is not None
+    name = "BTC/USDT · week.obd"
+    window.dialogs.set_zone(zone)
+    from_text = rows(manager)[name][_FROM]
+    assert from_text == time_text(BEGIN_MS, zone)[:19] != time_text(BEGIN_MS, UTC)[:19]
+    select(manager, name)
+    press(manager, Qt.Key.Key_E)
+    dialog = opened(TargetDialog, manager)
+    assert dialog.span.begin.placeholderText() == time_text(BEGIN_MS, zone)
+    dialog.span.begin.setText("2024-08-08 12:00")
+    begin = datetime(2024, 8, 8, 12, tzinfo=zone)
+    assert dialog.span.span().from_ms == round(begin.timestamp() * 1_000)
+    dialog.close()
+    press(manager, Qt.Key.Key_G)
+    gaps = opened(GapList, window)
+    assert gaps.model.index(0, 0).data().endswith("+05:30")
+    window.dialogs.set_zone(UTC)
+    assert gaps.model.index(0, 0).data().endswith("+00:00")
+    assert gaps.headline.text().endswith("in UTC.")
+    assert rows(manager)[name][_FROM] == time_text(BEGIN_MS, UTC)[:19]
 
 
 def test_files_may_be_dropped(manager: RecordingManager, library: FakeLibrary) -> None:
