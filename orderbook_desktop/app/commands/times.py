@@ -26,16 +26,23 @@ _ACCEPTED: Final = (
 def parse_time(text: str) -> int:
     """Return `text` in milliseconds since the epoch.
 
-    A time without offset is local. Raises `typer.BadParameter` if `text` is no time.
+    A time without offset is local. Raises `typer.BadParameter` if `text` is no time, or is one that
+    local clocks show twice or never.
     """
     typed = text.strip()
     if typed.isascii() and typed.isdecimal() and len(typed) >= _LEAST_DIGITS:
         return int(typed)
     try:
         moment = datetime.fromisoformat(typed)
-        since = (moment if moment.tzinfo else moment.astimezone()) - _EPOCH
+        since = moment.astimezone(UTC) - _EPOCH
+        # Where clocks are put back or forward, the two readings of a local time differ.
+        is_clear = moment.replace(fold=1).astimezone(UTC) - _EPOCH == since
     except (ValueError, OverflowError, OSError) as error:
         raise typer.BadParameter(f"{quoted(text)} is not {_ACCEPTED}") from error
+    if not is_clear:
+        raise typer.BadParameter(
+            f"local clocks show {quoted(text)} twice, or never: add its offset, such as +02:00"
+        )
     return since.days * 86_400_000 + since.seconds * 1_000 + since.microseconds // 1_000
 
 

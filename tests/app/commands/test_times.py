@@ -65,6 +65,17 @@ def test_an_invalid_time_is_refused_with_the_accepted_forms(text: str) -> None:
         parse_time(text)
 
 
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the zone is the computer's")
+@pytest.mark.parametrize("text", ["2024-10-27T02:30", "2024-03-31 02:30:00"])
+def test_a_local_time_that_is_there_twice_or_never_needs_an_offset(
+    in_berlin: None, text: str
+) -> None:
+    with pytest.raises(typer.BadParameter, match="twice, or never: add its offset"):
+        parse_time(text)
+    assert parse_time(f"{text}+02:00") == parse_time(f"{text}+01:00") - 3_600_000
+    assert parse_time("2024-10-27T03:00") == parse_time("2024-10-27T02:00Z")
+
+
 @given(st.integers(-(2**41), 2**45))
 def test_a_shown_time_can_be_typed(event_ms: int) -> None:
     assert parse_time(time_text(event_ms)) == event_ms
