@@ -32,6 +32,7 @@ _NO_FAULTS = {
     # The person who plays the recording is told, or the replay tells it when it comes there.
     "replay/coverage.py: %s: quiet is not known: %s",
     "replay/marks.py: replay of %s: its coverage: %s",
+    "replay/marks.py: replay of %s: its bookmarks: %s",
     "replay/player.py: replay of %s: ",
     "replay/reading.py: replay of %s: ",
     # A cache: the tile is made again.

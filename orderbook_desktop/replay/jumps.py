@@ -97,6 +97,7 @@ class Jumps:
         if not spot.in_gap:
             event_ms = spot.piece.event_ms_at(spot.place) or event_ms
             update_id = spot.piece.id_at(spot.place)
+        await self._bookmarks.load()
         bookmark = self._bookmarks.beside(event_ms, update_id, back=back)
         return None if bookmark is None else await self.at_id(bookmark.update_id, order)
 

@@ -25,7 +25,10 @@ _AGAIN_S: Final = 10.0
 
 
 class Bookmarks:
-    """The bookmarks of `market`. Its methods raise what the store of the recording raises."""
+    """The bookmarks of `market`. Its methods raise what the store of the recording raises.
+
+    Another window or program may change them at any time; `all` are those that were read last.
+    """
 
     def __init__(self, store: RecordingStore, market: str) -> None:
         self._store = store.bookmarks
@@ -39,7 +42,20 @@ class Bookmarks:
 
     async def load(self) -> None:
         """Read them."""
-        self.all = tuple(await self._store.all(self._market))
+        found = tuple(await self._store.all(self._market))
+        if found != self.all:
+            # Views tell by identity whether they are the same.
+            self.all = found
+
+    async def look_again(self) -> bool:
+        """Read them again, if that can be done; return whether they are others."""
+        before = self.all
+        try:
+            with driver_failures_raised():
+                await self.load()
+        except (KnownError, OSError) as error:
+            _log.info("replay of %s: its bookmarks: %s", self._market, error)
+        return self.all is not before
 
     async def add(self, event_ms: int, update_id: int, note: str) -> None:
         """Mark a moment."""
@@ -48,7 +64,8 @@ class Bookmarks:
         await self.load()
 
     async def change(self, key: str, note: str) -> None:
-        """Give a bookmark another note."""
+        """Give a bookmark another note; one that was removed meanwhile stays away."""
+        await self.load()
         for bookmark in self.all:
             if bookmark.key == key:
                 await self._store.put(replace(bookmark, note=note))

@@ -431,6 +431,8 @@ class Player:
                 if await self._reading.look_again():
                     self._motion.move_limit(self._now_ns())
                     self._wake()
+                if await self._bookmarks.look_again():
+                    self._notify()
                 looked_s = now_s()
             elif not await self._read_on():
                 await self._wait(left_s)

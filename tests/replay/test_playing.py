@@ -143,6 +143,43 @@ async def test_bookmarks_are_set_noted_found_and_removed(database: Database) -> 
         assert [one.note for one in player.bookmarks] == ["changed", "event 25"]
 
 
+async def test_bookmarks_of_two_windows_are_the_same(database: Database) -> None:
+    recorded = await record(database, [30])
+    (due,) = recorded.dues(ReplayOrder.RECEIVED)
+    async with playing(database) as (one, _), playing(database) as (other, _):
+        for at in (5, 15):
+            one.seek(due[at + 1])
+            one.add_bookmark(f"event {at}")
+            await one.idle()
+        # A jump goes to what the other window has marked.
+        other.jump(Target.BOOKMARK)
+        await other.idle()
+        assert other.status.update_id == recorded.id_at(0, 5)
+        assert other.bookmarks == one.bookmarks
+        first, second = other.bookmarks
+        other.remove_bookmark(first.key)
+        await other.idle()
+        one.change_bookmark(first.key, "back again?")
+        one.change_bookmark(second.key, "changed")
+        await one.idle()
+        assert [mark.note for mark in one.bookmarks] == ["changed"]
+        kept = one.bookmarks
+        one.jump(Target.BOOKMARK, back=True)
+        await one.idle()
+        assert one.bookmarks is kept
+    async with playing(database) as (player, _):
+        assert player.bookmarks == kept
+
+
+async def test_a_recording_that_grows_shows_what_another_window_marks(database: Database) -> None:
+    await record(database, [10], is_growing=True)
+    async with playing(database) as (one, _), playing(database) as (other, _):
+        other.add_bookmark("of the other")
+        await other.idle()
+        assert one.bookmarks == ()
+        await eventually(lambda: one.bookmarks == other.bookmarks)
+
+
 async def test_jumps_go_from_large_trade_to_large_trade(database: Database) -> None:
     """Repaired ones are found as well, and a jump back from one does not stay there."""
     recorded = await record(database, [60])
