@@ -38,7 +38,7 @@ _TOP, _RIGHT, _BOTTOM, _LEFT = 48, 96, 58, 12
 _TEXT_PIXELS: Final = 13
 _LEGEND_WIDTH: Final = 180
 _LABEL_EVERY: Final = 120
-_LINE: Final = 2
+_LINE: Final = 1
 _SWATCH: Final = 12, 24
 _ROW_EVERY: Final = 44
 _SECOND: Final = 1_000
@@ -250,6 +250,11 @@ class HeatmapImage:
         scale = CutOffScale(np.zeros(1, np.int64), self._shown.quantiser.base)
         size = scale.size_at(place)
         return f"{size:,.3g}" if size < 1000 else f"{size:,.0f}"
+
+
+def image_size(width: int, height: int) -> tuple[int, int]:
+    """Return the size of an image whose plot has so many pixels."""
+    return width + _LEFT + _RIGHT, height + _TOP + _BOTTOM
 
 
 def png_of(image: QImage) -> bytes:

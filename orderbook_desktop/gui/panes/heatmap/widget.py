@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from PySide6.QtCore import QEvent, QPointF, QRect, Qt, QTimer
-from PySide6.QtGui import QHelpEvent, QMouseEvent, QNativeGestureEvent, QWheelEvent
+from PySide6.QtGui import QHelpEvent, QMouseEvent, QNativeGestureEvent, QPainter, QWheelEvent
 from PySide6.QtWidgets import QPushButton, QToolTip, QWidget
 
 from orderbook_desktop.core.event_times import NS_A_MS
 from orderbook_desktop.core.replay_status import ReplayStatus
 from orderbook_desktop.core.time_text import moment_text
-from orderbook_desktop.gui.actions import Action, FocusKeys
+from orderbook_desktop.gui.actions import Action, Command, FocusKeys, Switch
 from orderbook_desktop.gui.panes.heatmap.canvas import ZOOM, HeatmapCanvas, rescaled
 from orderbook_desktop.gui.panes.heatmap.crosshair import CrosshairLayer
 from orderbook_desktop.gui.panes.heatmap.painter import gap_texts, price_at, time_at
+from orderbook_desktop.gui.panes.heatmap.saving import COPY, SAVE, HeatmapSaver, Snapshot
 from orderbook_desktop.gui.panes.heatmap.selection import SelectionLayer
 from orderbook_desktop.gui.preferences import Preferences
-from orderbook_desktop.gui.theme import Theme
+from orderbook_desktop.gui.theme import DARK, Theme
 
 _SHOW: Final = Action("&Heatmap", "show the heatmap of this market, or hide it", ("Ctrl+Shift+H",))
 _PAN: Final = Action(
@@ -119,7 +120,29 @@ class HeatmapPane(HeatmapCanvas):
         self._gesture = QTimer(self, interval=_GESTURE_MS, singleShot=True)
         self.live_button = self._button(f"Live ({_EDGE.key_names[0]})", self.to_edge)
         self.centre_button = self._button(f"Centre ({_CENTRE.key_names[0]})", self.centre)
+        self._saver = HeatmapSaver(self, self.snapshot)
         self._bind_keys()
+
+    def commands(self) -> Sequence[Command | Switch]:
+        """Return the pane's entries for the view menu."""
+        saver = self._saver
+        return [*super().commands(), Command(SAVE, saver.ask), Command(COPY, saver.copy)]
+
+    def snapshot(self) -> Snapshot | None:
+        """Return what is shown, to be saved; None: nothing is."""
+        from orderbook_desktop.gui.heatmap_image import Shown  # noqa: PLC0415
+
+        view, frame, scene = self.view, self._frame, self._scene
+        if view is None or frame is None or scene is None or scene.quantiser is None:
+            return None
+        sources, shades = tuple(scene.sources), self.legend.bar.shades
+        shown = Shown(sources, scene.known, self._gaps(), scene.quantiser, shades, view)
+
+        def overlay(painter: QPainter, plot: QRect) -> None:
+            for layer in self.layers:
+                layer.paint(painter, plot, view, DARK)
+
+        return Snapshot(shown, frame.symbol, self.places.plot.size(), self._zone, overlay)
 
     def set_replay(self, status: ReplayStatus | None) -> None:
         """Follow the clock of a replay; None: the window is live."""
