@@ -11,6 +11,8 @@ from contextlib import aclosing
 from pathlib import Path
 from statistics import median
 
+from msgspec.structs import replace
+
 from orderbook_desktop.core.archive import ChunkSlice, DecodedChunk, decode_chunk
 from orderbook_desktop.core.archive.spans import span_of
 from orderbook_desktop.core.heatmap.bins import TimeBins
@@ -19,18 +21,20 @@ from orderbook_desktop.core.heatmap.choices import Statistic
 from orderbook_desktop.core.heatmap.grid import fitting_bin, fitting_step
 from orderbook_desktop.core.heatmap.pages import HeatmapWish
 from orderbook_desktop.core.heatmap.spans import LevelSpan
+from orderbook_desktop.core.timeline import Timeline
 from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.server.server import DatabaseServer
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.database_store import store_of
 from orderbook_desktop.storage.tiles.building import TileBuilder
 from orderbook_desktop.storage.tiles.cache import TileCache
-from orderbook_desktop.storage.tiles.levels import Level
+from orderbook_desktop.storage.tiles.levels import LONGEST_BLOCK_MS, Covers, Level
 from orderbook_desktop.storage.tiles.reading import market_grid, read_cells
 from tests.bench.tiled_recording import Tile, make_tile, store
 
 _ROUNDS = 7
 _HOURS = 24
+_DAYS, _DAY_MS = 30, 86_400_000
 # A view in pixels, and the prices that it shows as a share of the mid.
 _WIDTH, _HEIGHT = 1200, 600
 _SHARE = 0.06
@@ -85,6 +89,52 @@ async def _measure_hours(tile: Tile) -> None:
             await _measure_building(database, cache)
             await _measure_views(database, tile.market, cache, "with tiles")
             _print_sizes(cache, tile.market)
+            await _measure_month(database, tile.market, cache)
+
+
+class _Month(Recording):
+    """A recording with the covers of a month, which only has tiles."""
+
+    async def timeline(self) -> Timeline:
+        day = (await super().timeline()).covers[0]
+        month = replace(day, from_ms=day.from_ms - _DAYS * _DAY_MS)
+        return Timeline((month,), ())
+
+
+async def _measure_month(database: Database, market: str, cache: TileCache) -> None:
+    """Print how long a month takes whose tiles are those of the one day, at other times."""
+    month = _Month(database, market)
+    covers = Covers(market, (await month.timeline()).covers)
+    first_ms, last_ms = covers.all[0].from_ms, covers.all[0].to_ms
+    length = LONGEST_BLOCK_MS
+    known = {key.level: key for key in cache.kept(market) if key.level.block_ms == length}
+    for level, key in known.items():
+        section = cache.get(key)
+        assert section is not None
+        for from_ms in range(first_ms // length * length, last_ms, length):
+            shifted = covers.key(level, from_ms)
+            assert shifted is not None
+            heatmap, by_ms = section.heatmap, from_ms - key.from_ms
+            columns = replace(heatmap.columns, starts_ms=heatmap.columns.starts_ms + by_ms)
+            moved = replace(heatmap, columns=columns, to_ms=heatmap.to_ms + by_ms)
+            cache.put(shifted, replace(section, heatmap=moved))
+    grid = await market_grid(month, await month.timeline(), cache)
+    assert grid is not None
+    mid = (await month.book_at(last_ms)).bids.prices[0].item()
+    bin_ms = fitting_bin(_DAYS * _DAY_MS / _WIDTH)
+    bins = TimeBins(first_ms // bin_ms * bin_ms, last_ms // bin_ms * bin_ms + bin_ms, bin_ms)
+    for statistic in (Statistic.MAX, Statistic.INTEGRAL):
+        step = grid.tiled[1]
+        rows = round(mid * 0.8) // step, round(mid * 0.4) // step
+        wish = HeatmapWish(market, bins, PriceSteps(step, grid.exponent, rows), statistic)
+        began, worked = time.perf_counter(), time.process_time()
+        async with aclosing(read_cells(month, wish, cache)) as parts:
+            count = len([part async for part in parts])
+        took, worked = time.perf_counter() - began, time.process_time() - worked
+        print(
+            f"with tiles: {_DAYS} days in bins of {bin_ms / 1e3:g} s, {statistic}: complete "
+            f"{took * 1e3:.0f} ms ({worked * 1e3:.0f} ms of the processor) in {count} parts"
+        )
 
 
 async def _measure_building(database: Database, cache: TileCache) -> None:

@@ -13,6 +13,7 @@ import hashlib
 import struct
 from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import pairwise
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -142,7 +143,7 @@ def _decoded(data: bytes, rows: tuple[int, int] | None) -> Section:
     head_end = _HEAD_AT + _LENGTH.unpack_from(start, len(_MAGIC))[0]
     head = _unpacked(data[_HEAD_AT:head_end], start[-_CHECKSUM_BYTES:], _head_decoder())
     columns = Columns(*(_sums(column, 1)[0] for column in head.columns))
-    if head.parts and len(data) != head_end + head.parts[-1].offset + head.parts[-1].length:
+    if len(data) != head_end + sum(place.length for place in head.parts):
         raise DamagedTile("its length is wrong")
     parts = []
     for place in head.parts:
@@ -202,7 +203,7 @@ def _row_parts(numbers: Int64Array) -> Iterator[tuple[int, slice]]:
     """Yield the number of each part, and which of the rows are in it."""
     of_rows = numbers // ROWS_A_PART
     begins = np.flatnonzero(np.diff(of_rows, prepend=-1)).tolist()
-    for begin, end in zip(begins, [*begins[1:], len(numbers)], strict=True):
+    for begin, end in pairwise([*begins, len(numbers)]):
         yield int(of_rows[begin]), slice(begin, end)
 
 
