@@ -157,6 +157,7 @@ def _first_program(
         here_too=first_here_too(preferences),
         fixed_connections=fixed_connections,
         demo=demo,
+        builds_tiles=preferences.builds_tiles,
         current_log=current_log,
         times=times.desk,
     )

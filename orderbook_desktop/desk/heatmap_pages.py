@@ -25,6 +25,7 @@ from orderbook_desktop.storage.store.recording_store import RecordingStore
 if TYPE_CHECKING:
     from orderbook_desktop.engine.engine import Engine
     from orderbook_desktop.replay.coverage import CoverageReader
+    from orderbook_desktop.storage.tiles.cache import TileCache
 
 # Runs a job of a name in the background.
 RunTask = Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
@@ -34,12 +35,19 @@ class RecordedHeatmaps:
     """The heatmaps of a database or a packed file, read by jobs that `run` runs.
 
     It is a `HeatmapPages`. `store` returns the recordings as soon as they can be read, and raises
-    the `KnownError` why they can't; it is called with each request.
+    the `KnownError` why they can't; it is called with each request. `tiles` returns the tiles of
+    these recordings; without them all is read from the archive.
     """
 
-    def __init__(self, store: Callable[[], Awaitable[RecordingStore]], run: RunTask) -> None:
+    def __init__(
+        self,
+        store: Callable[[], Awaitable[RecordingStore]],
+        run: RunTask,
+        tiles: Callable[[], TileCache | None] = lambda: None,
+    ) -> None:
         self._store = store
         self._run = run
+        self._tiles = tiles
         # What was read of each market, and of which store.
         self._coverages: dict[str, tuple[RecordingStore, CoverageReader]] = {}
         self._grids: dict[str, PriceGrid] = {}
@@ -61,13 +69,13 @@ class RecordedHeatmaps:
 
         async def read() -> None:
             # As below, the first picture of the window does without these.
-            from orderbook_desktop.storage.reading import heatmaps  # noqa: PLC0415
             from orderbook_desktop.storage.reading.recording import Recording  # noqa: PLC0415
+            from orderbook_desktop.storage.tiles.reading import read_cells  # noqa: PLC0415
 
             try:
                 with driver_failures_raised():
                     recording = Recording(await self._store(), wish.market)
-                    async with aclosing(heatmaps.read_newest_first(recording, wish)) as parts:
+                    async with aclosing(read_cells(recording, wish, self._tiles())) as parts:
                         async for part in parts:
                             answered(part)
             except KnownError as error:
@@ -135,6 +143,7 @@ class RecordedHeatmaps:
         from orderbook_desktop.replay.coverage import CoverageReader  # noqa: PLC0415
         from orderbook_desktop.storage.reading.heatmaps import price_grid  # noqa: PLC0415
         from orderbook_desktop.storage.reading.recording import Recording  # noqa: PLC0415
+        from orderbook_desktop.storage.tiles.reading import market_grid  # noqa: PLC0415
 
         store = await self._store()
         known = self._coverages.get(market)
@@ -143,7 +152,11 @@ class RecordedHeatmaps:
         coverage = await known[1].read_covers()
         grid = self._grids.get(market)
         if grid is None:
-            grid = await price_grid(Recording(store, market), coverage.timeline)
+            recording, tiles = Recording(store, market), self._tiles()
+            if tiles is None:
+                grid = await price_grid(recording, coverage.timeline)
+            else:
+                grid = await market_grid(recording, coverage.timeline, tiles)
         if grid is not None:
             self._grids[market] = grid
         answered(RecordedMarket(market, coverage, grid))
@@ -160,4 +173,4 @@ def heatmaps_of_database(engine: Engine, run: RunTask) -> RecordedHeatmaps:
         await engine.until_database()
         return store
 
-    return RecordedHeatmaps(ready, run)
+    return RecordedHeatmaps(ready, run, engine.tile_cache)

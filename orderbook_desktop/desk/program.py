@@ -61,7 +61,8 @@ class Program:
     `here_too` those that are recorded also while another program records them.
     `fixed_connections` is whether `settings` say by how many connections each event comes. With
     `demo` the program shows a made-up market, records it in a database of its own, and never
-    connects to the exchange. `current_log` returns the path of the log, or empty.
+    connects to the exchange. `builds_tiles` is whether the heatmap's tiles are built in spare time
+    at first. `current_log` returns the path of the log, or empty.
 
     `revision` grows with every change of the program's state. A desk calls `join`, and `part` at
     its end. A change to the demo, or back to the exchange, replaces `engine`; the followed markets
@@ -76,6 +77,7 @@ class Program:
         here_too: Sequence[str] = (),
         fixed_connections: bool = False,
         demo: bool = False,
+        builds_tiles: bool = True,
         current_log: Callable[[], str] = lambda: "",
         times: DeskTimes = DESK_TIMES,
     ) -> None:
@@ -98,7 +100,7 @@ class Program:
         self._changing_market = False
         self._has_engine = True
         self._started = False
-        self.engine = Engine(settings, self.report_bug, times.engine)
+        self.engine = self._new_engine(settings, builds_tiles=builds_tiles)
         self.heatmaps = self._new_heatmaps()
         # The kept recordings are of the real market, and don't belong in the demo's database.
         self._before_demo = dict(recordings or {}), tuple(here_too)
@@ -188,8 +190,8 @@ class Program:
 
     @property
     def tiles(self) -> TileBuilding | None:
-        """The tiles that the present engine builds in spare time; None: it builds none."""
-        return None
+        """The tiles that the present engine builds in spare time; None: none are kept."""
+        return self.engine.tiles
 
     @property
     def trade_history(self) -> GappyHistory:
@@ -350,6 +352,10 @@ class Program:
             market.leave()
         self.recordings.close()
 
+    def _new_engine(self, settings: DeskSettings, *, builds_tiles: bool) -> Engine:
+        times = self.times.engine
+        return Engine(settings, self.report_bug, times, builds_tiles=builds_tiles)
+
     def _new_heatmaps(self) -> RecordedHeatmaps:
         return heatmaps_of_database(self.engine, self._jobs.start)
 
@@ -360,7 +366,9 @@ class Program:
         self, settings: DeskSettings, kept: Mapping[str, bool], here_too: Sequence[str]
     ) -> None:
         """Use a new engine of `settings`, with these recordings."""
-        engine = Engine(settings, self.report_bug, self.times.engine)
+        before = self.engine.tiles
+        builds_tiles = before is not None and before.status.is_on
+        engine = self._new_engine(settings, builds_tiles=builds_tiles)
         self.engine, self._has_engine = engine, True
         self.heatmaps = self._new_heatmaps()
         self.offer = SymbolList()

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from datetime import tzinfo
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.event_times import NS_A_MS
@@ -28,6 +28,9 @@ from orderbook_desktop.storage.store.database_store import DatabaseStore
 from orderbook_desktop.storage.store.recording_store import RecordingStore
 from orderbook_desktop.storage.store.trade_store import TradeStore
 from orderbook_desktop.system.tasks import Jobs
+
+if TYPE_CHECKING:
+    from orderbook_desktop.storage.tiles.cache import TileCache
 
 # How far before the present a replay begins where no moment is named.
 _BACK_NS: Final = 60 * 1_000_000_000
@@ -61,6 +64,10 @@ class EngineDatabase(Protocol):
         """The database."""
         ...
 
+    def tile_cache(self, file: Path | None = None) -> TileCache | None:
+        """Return the heatmap's tiles of a packed file."""
+        ...
+
     async def until_database(self) -> None:
         """Wait until the database is there; raises the `KnownError` of a failed attempt."""
         ...
@@ -91,12 +98,12 @@ class RecordedReplays:
         from orderbook_desktop.system.alarm import ThreadAlarm  # noqa: PLC0415
 
         at = self._moment_of(wish)
-        file = "" if wish.file is None else wish.file.name
+        name = "" if wish.file is None else wish.file.name
         info = wish.info
         async with AsyncExitStack() as stack:
             store = await self._store(wish.file, stack)
             alarm = ThreadAlarm(asyncio.get_running_loop())
-            player = Player(store, info.market, info.symbol, alarm=alarm, file=file)
+            player = Player(store, info.market, info.symbol, alarm=alarm, file=name)
             stack.push_async_callback(player.close)
             is_named = wish.at is not None or wish.file is not None
             await player.start(
@@ -111,11 +118,11 @@ class RecordedReplays:
             if missed is not None and wish.like is not None:
                 raise missed
             remark = "" if missed is None else str(missed)
-            heatmaps = None if wish.file is None else await self._heatmaps(store, stack)
+            file = wish.file
+            heatmaps = None if file is None else self._heatmaps(file, store, stack)
             yield OpenedReplay(player, ReplayedTrades(store.trades, player), remark, heatmaps)
 
-    @staticmethod
-    async def _heatmaps(store: RecordingStore, stack: AsyncExitStack) -> HeatmapPages:
+    def _heatmaps(self, file: Path, store: RecordingStore, stack: AsyncExitStack) -> HeatmapPages:
         """Return the heatmaps of a file, which are read while it is open."""
 
         async def stored() -> RecordingStore:
@@ -123,7 +130,8 @@ class RecordedReplays:
 
         jobs = Jobs()
         stack.push_async_callback(jobs.close)
-        return RecordedHeatmaps(stored, jobs.start)
+        engine = self._engine()
+        return RecordedHeatmaps(stored, jobs.start, lambda: engine.tile_cache(file))
 
     async def _store(self, file: Path | None, stack: AsyncExitStack) -> RecordingStore:
         if file is not None:

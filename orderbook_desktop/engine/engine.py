@@ -10,7 +10,8 @@ import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from typing import Final, ParamSpec
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, ParamSpec
 
 from orderbook_desktop.core.backoff import backoff_delays
 from orderbook_desktop.core.disk import GB, DiskStatus, Retention, SteadyDisk
@@ -24,6 +25,7 @@ from orderbook_desktop.engine.market_session import MarketLease, MarketSession, 
 from orderbook_desktop.engine.other_version import move_recordings
 from orderbook_desktop.engine.recording_keeper import RecordingKeeper
 from orderbook_desktop.engine.settings import ENGINE_TIMES, EngineSettings, EngineTimes
+from orderbook_desktop.engine.spare_time import SpareTimeTiles, SteppedBuilder
 from orderbook_desktop.engine.trade_history import RecordedTradeHistory
 from orderbook_desktop.engine.trade_repair import TradeRepair
 from orderbook_desktop.engine.widening import Widener
@@ -37,9 +39,13 @@ from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.server.server import DatabaseServer, ServerState
 from orderbook_desktop.storage.server.start_failures import until_worth_trying
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.database_store import DatabaseStore
 from orderbook_desktop.storage.store.disk_usage import folder_size, free_bytes
 from orderbook_desktop.system.attempts import Attempts, RetryWait
 from orderbook_desktop.system.tasks import Jobs
+
+if TYPE_CHECKING:
+    from orderbook_desktop.storage.tiles.cache import TileCache
 
 _log = logging.getLogger(__name__)
 
@@ -49,13 +55,17 @@ _P = ParamSpec("_P")
 _SLOW_IMPORTS: Final = ("websockets.asyncio.client", "aiohttp", "motor.motor_asyncio")
 
 
+_TILES: Final = "orderbook_desktop.storage.tiles.building"
+
+
 class Engine:
     """The exchange's and the database's side of the program.
 
     `await start()` starts all parts and returns at once. While the database can't be had,
     `database_problem` says why, and the engine tries again. `await close()` ends all parts in the
     order that loses nothing, even if some of them fail. `failed` is called with the exception of
-    a task in the background, which is a bug.
+    a task in the background, which is a bug. `builds_tiles` is whether `tiles` are built in spare
+    time at first; they are None where settings keep none.
     """
 
     def __init__(
@@ -64,6 +74,8 @@ class Engine:
         failed: Callable[[BaseException], None] | None = None,
         times: EngineTimes = ENGINE_TIMES,
         now: Callable[[], float] = time.monotonic,
+        *,
+        builds_tiles: bool = False,
     ) -> None:
         self.settings = settings
         self._now = now
@@ -87,6 +99,7 @@ class Engine:
         self.keeper = self._new_keeper()
         self.disk_watch = self._new_disk_watch()
         self.gaps = GapReader(self.database, lambda market: self.recorder.sink(market).counts)
+        self.tiles: Final = self._new_tiles(is_on=builds_tiles) if settings.tiles_gb else None
         self._steady_disk = SteadyDisk()
         self._pause_detail: str | None = None
         self._server_error: KnownError | None = None
@@ -154,6 +167,8 @@ class Engine:
         self.jobs.start(self.disk_watch.run(), "watch over the disk")
         self.jobs.start(self.keeper.run(), "retention")
         self.jobs.start(self.gaps.run(), "gaps")
+        if self.tiles is not None:
+            self.jobs.start(self.tiles.run(), "tiles")
         if self.settings.follows_trades:
             repair = self._trade_repair.run(self._sessions.values)
             self._repairing = self.jobs.start(repair, "repair of trades")
@@ -165,6 +180,10 @@ class Engine:
         await self._server_tried.wait()
         if self._server_error is not None:
             raise self._server_error
+
+    def tile_cache(self, file: Path | None = None) -> TileCache | None:
+        """Return the heatmap's tiles of the database, or of a packed file; None: none are kept."""
+        return _tiles_of(self.settings, file) if self.settings.tiles_gb else None
 
     def waits_for_exchange(self, market: str) -> list[RetryWait]:
         """Return the waits before the next connection and before the next request for a book."""
@@ -317,6 +336,22 @@ class Engine:
             times=self._times.repair,
         )
 
+    def _new_tiles(self, *, is_on: bool) -> SpareTimeTiles:
+        async def builder() -> SteppedBuilder:
+            await self.until_database()
+            # The start of the program does without it.
+            await asyncio.to_thread(importlib.import_module, _TILES)
+            from orderbook_desktop.storage.tiles.building import TileBuilder  # noqa: PLC0415
+
+            return TileBuilder(DatabaseStore(self.database), _tiles_of(self.settings))
+
+        return SpareTimeTiles(
+            builder,
+            is_busy=lambda: self.recorder.is_busy,
+            is_on=is_on,
+            times=self._times.spare,
+        )
+
     def _new_keeper(self) -> RecordingKeeper:
         settings = self.settings
         return RecordingKeeper(
@@ -363,6 +398,15 @@ class Engine:
     def _forget(self, market: str, done: asyncio.Task[None]) -> None:
         if self._closing.get(market) is done:
             del self._closing[market]
+
+
+def _tiles_of(settings: EngineSettings, file: Path | None = None) -> TileCache:
+    from orderbook_desktop.storage.tiles.cache import TileCache  # noqa: PLC0415 - not at the start
+
+    folder, gigabytes = settings.data_dir, settings.tiles_gb
+    if file is not None:
+        return TileCache.of_file(folder, file, gigabytes)
+    return TileCache.of_database(folder, settings.mongo_dsn, settings.db_name, gigabytes)
 
 
 async def _close_after(session: MarketSession, before: asyncio.Task[None] | None) -> None:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from orderbook_desktop.core.heatmap.bins import TimeBins
 from orderbook_desktop.core.heatmap.builder import HeatmapBuilder, PriceSteps
 from orderbook_desktop.core.heatmap.choices import Statistic
+from orderbook_desktop.core.heatmap.grid import PriceGrid
 from orderbook_desktop.core.heatmap.pages import (
     FactsPart,
     FlowPart,
@@ -20,6 +21,7 @@ from orderbook_desktop.core.heatmap.pages import (
     RecordedMarket,
     TradedPart,
 )
+from orderbook_desktop.core.heatmap.sections import Section
 from orderbook_desktop.desk.heatmap_pages import RecordedHeatmaps
 from orderbook_desktop.desk.recorded_replays import NotRecordedThen
 from orderbook_desktop.storage.reading.heatmaps import read_bins
@@ -28,10 +30,15 @@ from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.database_store import DatabaseStore
 from orderbook_desktop.storage.store.packed_store import open_packed
 from orderbook_desktop.storage.store.recording_store import RecordingStore
+from orderbook_desktop.storage.tiles.cache import TileCache
+from orderbook_desktop.storage.tiles.levels import BlockKey
 from orderbook_desktop.system.tasks import Jobs
+from tests.core.heatmap.test_builder import same
 from tests.replay.recorded import Recorded, record
 from tests.storage.packed_fixtures import packed
 from tests.storage.processes import eventually
+from tests.storage.shelf import Shelf
+from tests.storage.tiles.test_tiles import build_all, long_recording, wish_for
 
 _MARKET = "BTCUSDT"
 
@@ -173,3 +180,37 @@ async def test_a_cell_is_read(database: Database, jobs: Jobs) -> None:
     RecordedHeatmaps(away, jobs.start).facts(one, found.append)
     await eventually(lambda: bool(found[-1].problem))
     assert found[-1].problem.startswith("Nothing of BTC/USDT")
+
+
+class CountedTiles(TileCache):
+    """Tiles that know how many of them were read."""
+
+    read = 0
+
+    def get(self, key: BlockKey, rows: tuple[int, int] | None = None) -> Section | None:
+        self.read += 1
+        return super().get(key, rows)
+
+
+async def test_cells_come_by_tiles_and_the_grid_is_kept_with_them(
+    database: Database, tmp_path: Path, jobs: Jobs
+) -> None:
+    await long_recording(Shelf(database), (60, 20))
+    cache, store = CountedTiles(tmp_path, "here", 1 << 30), DatabaseStore(database)
+    await build_all(database, cache)
+    wish = await wish_for(database, 64_000, share=0.01)
+
+    async def stored() -> RecordingStore:
+        return store
+
+    by_tiles = RecordedHeatmaps(stored, jobs.start, lambda: cache)
+    built = cache.read
+    found, expected = await _answer(by_tiles, wish), await _answer(_pages(store, jobs), wish)
+    assert cache.read > built
+    assert found.heatmap is not None
+    assert expected.heatmap is not None
+    assert same(found.heatmap, expected.heatmap)
+    # The grid is the one that was fixed, whatever the recording says now.
+    cache.keep_only(_MARKET, ())
+    cache.fix_grid(_MARKET, PriceGrid(1, 2))
+    assert (await _recorded(by_tiles)).grid == PriceGrid(1, 2)

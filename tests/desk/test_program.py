@@ -162,11 +162,19 @@ async def test_all_desks_and_viewers_go_over_to_the_demo(stranded: Settings) -> 
         third = _desk(program, "SOL/USDT")
         third.close()
         second.set_recording(False)
+        before = first.tiles
+        assert before is not None
+        assert before is second.tiles
+        assert before.status.is_on
+        before.switch(wanted=False)
         first.act(NoticeAction.START_DEMO)
         await eventually(lambda: program.demo and _is_synced(first))
         await eventually(lambda: _is_synced(second, SourceKind.DIRECT))
         await eventually(lambda: book.look().book is second.source.look().book)
         assert library.demo
+        assert first.tiles is not before
+        assert first.tiles is not None
+        assert not first.tiles.status.is_on
         # Each window's switch is as before.
         assert first.recording.wanted
         assert not second.recording.wanted

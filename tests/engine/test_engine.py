@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.engine import engine as engine_module
 from orderbook_desktop.engine.engine import Engine
+from orderbook_desktop.engine.settings import SpareTimes
 from orderbook_desktop.storage.errors import DatabaseUnreachable
 from orderbook_desktop.storage.server.folder_claim import FolderClaim
 from orderbook_desktop.storage.server.server import DatabaseServer, ServerState
@@ -42,6 +43,23 @@ async def test_each_part_is_closed_even_if_others_fail(
     assert engine.server.state is ServerState.STOPPED
     assert engine.server.pid is None
     await engine.close()
+
+
+async def test_tiles_are_built_of_what_was_archived_while_it_records(stranded: Settings) -> None:
+    times = replace(ENGINE_TIMES, archive=HASTY, spare=SpareTimes(0, 0, 0, 99, 0.01, 0.1))
+    engine, tape = Engine(stranded, times=times, builds_tiles=True), Tape(step_ms=10_000)
+    tiles = engine.tiles
+    assert tiles is not None
+    await engine.start()
+    feed = started(engine.recorder, tape)
+    async with asyncio.timeout(60):
+        while not tiles.status.done:
+            feed.diffs(*tape.diffs(30))
+            await asyncio.sleep(0.05)
+    await engine.close()
+    assert list((stranded.data_dir / "tiles").rglob("*.tile"))
+    assert "tiles" not in {task.get_name() for task in asyncio.all_tasks()}
+    assert Engine(stranded.model_copy(update={"tiles_gb": 0})).tiles is None
 
 
 async def test_what_is_recorded_is_archived_until_the_end(stranded: Settings) -> None:

@@ -53,7 +53,7 @@ async def _serve(settings: Settings, symbols: list[str], times: EngineTimes) -> 
         bugs.append(error)
         stop.set()
 
-    engine = Engine(settings, failed, times)
+    engine = Engine(settings, failed, times, builds_tiles=True)
     offer, first = SymbolList(symbols), symbols[0] if symbols else settings.symbol
     library = library_of_engine(engine, offer, first, settings.source)
     view = BrowserView(library, web_options(settings))

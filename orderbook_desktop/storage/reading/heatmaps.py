@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Final
 
 import numpy as np
-from msgspec import Struct
 
 from orderbook_desktop.core.archive import ChunkSlice
 from orderbook_desktop.core.archive.spans import span_of
 from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.heatmap.bins import TimeBins
 from orderbook_desktop.core.heatmap.builder import HeatmapBuilder
-from orderbook_desktop.core.heatmap.cells import Heatmap
 from orderbook_desktop.core.heatmap.grid import PriceGrid
-from orderbook_desktop.core.heatmap.pages import HeatmapPart, HeatmapWish
 from orderbook_desktop.core.heatmap.spans import LevelSpan
 from orderbook_desktop.core.timeline import Cover, Timeline
 from orderbook_desktop.core.units import DEFAULT_EXPONENT
 from orderbook_desktop.storage.reading.recording import Recording
-
-# What is read first is small, so that it is soon there; each further piece is twice as long.
-_FIRST_MS: Final = 5 * 60_000
-_LONGEST_MS: Final = 2 * 3_600_000
 
 
 async def level_spans(
@@ -109,90 +101,3 @@ async def price_grid(recording: Recording, timeline: Timeline) -> PriceGrid | No
 def _tick_of(book: BookImage) -> int:
     """Return the largest step of which all prices are multiples."""
     return int(np.gcd.reduce(np.concatenate((book.bids.prices, book.asks.prices))))
-
-
-async def read_newest_first(recording: Recording, wish: HeatmapWish) -> AsyncGenerator[HeatmapPart]:
-    """Read the cells of `wish`, the newest ones first: each part has all that was read before.
-
-    The last part has the same values, bit for bit, as from `read_bins`. Raises as `read_bins`.
-    """
-    timeline = (await recording.timeline()).between(wish.bins.from_ms, wish.bins.to_ms)
-    pieces = list(_pieces(timeline.covers, wish.bins))
-    read: list[tuple[Heatmap, bool]] = []
-    for number, piece in enumerate(pieces):
-        read.append((await _read_piece(recording, wish, piece), piece.opens))
-        heatmap = await asyncio.to_thread(_joined, read, wish)
-        left = [(one.from_ms, one.to_ms) for one in pieces[number + 1 :]]
-        yield HeatmapPart(heatmap, tuple(reversed(left)))
-    if not pieces:
-        yield HeatmapPart(await asyncio.to_thread(_joined, read, wish))
-
-
-class _Piece(Struct, frozen=True):
-    """A part of an unbroken run; `opens` is whether the run begins with it.
-
-    `follows` is whether an earlier run ends at the very millisecond at which it begins, and
-    `is_followed` whether a later one begins in its last millisecond.
-    """
-
-    from_ms: int
-    to_ms: int
-    opens: bool
-    follows: bool
-    is_followed: bool
-
-
-async def _read_piece(recording: Recording, wish: HeatmapWish, piece: _Piece) -> Heatmap:
-    width = wish.bins.bin_ms
-    begin, end = piece.from_ms // width * width, -(-piece.to_ms // width) * width
-    bins = TimeBins.between(begin, min(end, wish.bins.to_ms), width)
-    builder = HeatmapBuilder(bins, wish.steps, [wish.statistic], wish.side)
-    run = -1 if piece.follows else 0
-    is_first = True
-    async with aclosing(level_spans(recording, piece.from_ms, piece.to_ms)) as spans:
-        async for span, opens in spans:
-            run += opens and not is_first
-            is_first = False
-            if run > 0 and piece.is_followed:
-                break
-            if run >= 0:
-                await asyncio.to_thread(builder.take, span, opens=False)
-    return await asyncio.to_thread(builder.heatmap, recording.market, wish.statistic)
-
-
-def _joined(read: Sequence[tuple[Heatmap, bool]], wish: HeatmapWish) -> Heatmap:
-    """Return the cells of `wish` made of pieces, which are given from the newest one back."""
-    builder = HeatmapBuilder(wish.bins, wish.steps, [wish.statistic], wish.side)
-    for piece, opens in reversed(read):
-        builder.merge(piece, opens=opens)
-    return builder.heatmap(wish.market, wish.statistic)
-
-
-def _pieces(covers: Sequence[Cover], bins: TimeBins) -> Iterator[_Piece]:
-    """Yield the pieces of all that is covered, the newest one first."""
-    width = bins.bin_ms
-    length = max(_FIRST_MS, width)
-    runs = list(_runs(covers, bins))
-    for number in reversed(range(len(runs))):
-        from_ms, to_ms = runs[number]
-        follows = number > 0 and runs[number - 1][1] > from_ms
-        is_followed = number + 1 < len(runs) and runs[number + 1][0] < to_ms
-        end = to_ms
-        while end > from_ms:
-            begin = max(from_ms, (end - length) // width * width)
-            opens = begin == from_ms
-            yield _Piece(begin, end, opens, opens and follows, end == to_ms and is_followed)
-            end, length = begin, min(length * 2, max(_LONGEST_MS, width))
-
-
-def _runs(covers: Sequence[Cover], bins: TimeBins) -> Iterator[tuple[int, int]]:
-    """Yield the times of unbroken runs within `bins`."""
-    from_ms = to_ms = -1
-    for cover in covers:
-        if not cover.continues:
-            if from_ms < to_ms:
-                yield from_ms, to_ms
-            from_ms = max(cover.from_ms, bins.from_ms)
-        to_ms = min(cover.to_ms + 1, bins.to_ms)
-    if from_ms < to_ms:
-        yield from_ms, to_ms

@@ -21,11 +21,11 @@ from orderbook_desktop.storage.reading.heatmaps import (
     level_spans,
     price_grid,
     read_bins,
-    read_newest_first,
 )
 from orderbook_desktop.storage.reading.recorded_trades import RecordedTrades
 from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.tiles.reading import read_cells
 from tests.storage.packed_fixtures import MARKET, record_all_kinds
 from tests.storage.reading.csv_heatmap import decimal_cells, heatmap_of_csv
 from tests.storage.reading.test_joined_answers import recorded
@@ -126,7 +126,7 @@ async def test_a_deeper_answer_moves_the_known_range(database: Database, tmp_pat
 
 
 async def parts_of(recording: Recording, wish: HeatmapWish) -> list[HeatmapPart]:
-    async with aclosing(read_newest_first(recording, wish)) as parts:
+    async with aclosing(read_cells(recording, wish)) as parts:
         return [part async for part in parts]
 
 
