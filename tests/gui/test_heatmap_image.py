@@ -14,7 +14,7 @@ from orderbook_desktop.core.heatmap.choices import ColourMap, Statistic
 from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.timeline import Gap
-from orderbook_desktop.gui.heatmap_image import HeatmapImage, Labels, Shown, png_of
+from orderbook_desktop.gui.panes.heatmap.image import HeatmapImage, Labels, Shown, png_of
 from orderbook_desktop.gui.theme import DARK
 from tests.core.heatmap.test_cells import made_of, span_with
 

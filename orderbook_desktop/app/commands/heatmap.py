@@ -228,7 +228,7 @@ def _picture(drawn: _Drawn, symbol: str, wish: HeatmapWish) -> bytes:
     os.environ["QT_QPA_PLATFORM"] = "offscreen"
     from PySide6.QtGui import QGuiApplication  # noqa: PLC0415 (only pictures need Qt)
 
-    from orderbook_desktop.gui.heatmap_image import (  # noqa: PLC0415
+    from orderbook_desktop.gui.panes.heatmap.image import (  # noqa: PLC0415
         HeatmapImage,
         Labels,
         Shown,

@@ -28,7 +28,7 @@ from orderbook_desktop.gui.actions import Action
 from orderbook_desktop.system.atomic_file import atomic_file
 
 if TYPE_CHECKING:
-    from orderbook_desktop.gui.heatmap_image import Labels, Overlay, Shown
+    from orderbook_desktop.gui.panes.heatmap.image import Labels, Overlay, Shown
 
 SAVE: Final = Action(
     "&Save the heatmap…",
@@ -69,7 +69,7 @@ class Snapshot(Struct, frozen=True, eq=False):
 
     def image(self) -> QImage:
         """Return it as a picture with axes, legend and source."""
-        from orderbook_desktop.gui.heatmap_image import HeatmapImage, image_size  # noqa: PLC0415
+        from orderbook_desktop.gui.panes.heatmap.image import HeatmapImage, image_size  # noqa: PLC0415
 
         plot = self.size.expandedTo(_LEAST)
         size = image_size(plot.width(), plot.height())
@@ -97,7 +97,7 @@ class Snapshot(Struct, frozen=True, eq=False):
 
     @property
     def _labels(self) -> Labels:
-        from orderbook_desktop.gui.heatmap_image import Labels  # noqa: PLC0415
+        from orderbook_desktop.gui.panes.heatmap.image import Labels  # noqa: PLC0415
 
         view, symbol, heatmap = self.shown.view, self.symbol, self.shown.sources[-1].heatmap
         begin, end = (moment_text(ms, self.zone) for ms in (view.from_ms, view.to_ms))
@@ -279,7 +279,7 @@ def _write(path: Path, write: Callable[[BinaryIO], None], stop: threading.Event)
 def _writer(snapshot: Snapshot, suffix: str) -> Callable[[BinaryIO], None]:
     """Return what writes `snapshot` into a file, in another thread."""
     if suffix == ".png":
-        from orderbook_desktop.gui.heatmap_image import png_of  # noqa: PLC0415
+        from orderbook_desktop.gui.panes.heatmap.image import png_of  # noqa: PLC0415
 
         # Qt draws text in the main thread only.
         image = snapshot.image()

@@ -130,7 +130,7 @@ class HeatmapPane(HeatmapCanvas):
 
     def snapshot(self) -> Snapshot | None:
         """Return what is shown, to be saved; None: nothing is."""
-        from orderbook_desktop.gui.heatmap_image import Shown  # noqa: PLC0415
+        from orderbook_desktop.gui.panes.heatmap.image import Shown  # noqa: PLC0415
 
         view, frame, scene = self.view, self._frame, self._scene
         if view is None or frame is None or scene is None or scene.quantiser is None:
