@@ -18,6 +18,9 @@ _QUIET_NS: Final = 60_000_000_000
 # Of it so much is played behind the one event, and before the next.
 _BESIDE_QUIET_NS: Final = 1_000_000_000
 
+TAIL_NS: Final = 1_000_000_000
+"""So long after the last event of a recording its trades are played, beside the last book."""
+
 
 class Halt(Enum):
     """Why the clock can't run on for now."""
@@ -111,8 +114,8 @@ class Motion:
         if spot is None or spot.in_gap:
             return
         piece = self._reel.last_known(spot.piece)
-        limit_ns = piece.last_due(self.order)
         self._limit = Halt.END if self._reel.ends_run(piece) else Halt.STARVED
+        limit_ns = self.end_of(piece)
         trades_ns = self._trades.known_until(self.order)
         if trades_ns is not None and trades_ns < limit_ns:
             limit_ns, self._limit = max(trades_ns, spot.at_ns), Halt.STARVED
@@ -121,6 +124,18 @@ class Motion:
             limit_ns, self._limit = end_ns, Halt.LOOP
         self.clock.set_limit(limit_ns, now_ns)
         self.is_at_end = self.is_at_end and spot.at_ns >= limit_ns
+
+    def end_of(self, piece: Piece) -> int:
+        """Return when the last that is to be played of a piece is due, as far as is known.
+
+        That is its last event; at the end of the recording the last of the trades that come right
+        behind it. Behind a gap's edge, and where more events may come, the book is not to stay.
+        """
+        end_ns, run = piece.last_due(self.order), self._reel.run_of(piece)
+        is_end = run is not None and run.gap_after is None and self._reel.ends_run(piece)
+        if not is_end or self._reel.is_growing:
+            return end_ns
+        return max(end_ns, self._trades.latest_due(end_ns + TAIL_NS, self.order) or 0)
 
     def wait_ns(self, now_ns: int) -> int | None:
         """Return in how many ns the next event is due; None: it is not known, or never."""

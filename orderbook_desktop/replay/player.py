@@ -516,6 +516,7 @@ class Player:
             raise NothingRecorded(self.market)
         piece = await self._reel.last_of(self._reel.runs[-1])
         await self._arrive(Spot(piece, piece.last, piece.last_due(self._motion.order)))
+        await self._arrive(Spot(piece, piece.last, self._motion.end_of(piece)))
 
     async def _go_on(self) -> None:
         """Go to the book behind the gap."""

@@ -12,6 +12,7 @@ from orderbook_desktop.core.errors import KnownError, SystemLack, SystemRefusal
 from orderbook_desktop.core.replay_status import UNLIMITED, ReplayOrder
 from orderbook_desktop.core.timeline import Timeline
 from orderbook_desktop.replay.marks import Survey
+from orderbook_desktop.replay.motion import TAIL_NS
 from orderbook_desktop.replay.pieces import Piece, Spot
 from orderbook_desktop.replay.reel import Reel
 from orderbook_desktop.replay.trade_reel import TradeReel
@@ -145,7 +146,7 @@ class Reading:
         wanted_ns = None if speed == UNLIMITED else spot.at_ns + _AHEAD_NS * speed // _THOUSAND
         if await self._read_depth(spot, order, wanted_ns):
             return True
-        last_ns = self._reel.last_known(spot.piece).last_due(order)
+        last_ns = self._reel.last_known(spot.piece).last_due(order) + TAIL_NS
         until_ns = last_ns if wanted_ns is None else min(wanted_ns, last_ns)
         has_more = await self._with_trades(self._trades.read_on(spot, order, until_ns))
         return has_more or await self._read_behind(spot)

@@ -109,6 +109,12 @@ class DueTrades(Struct, frozen=True, eq=False, dict=True):
             return int(self.exchange_ns[-1])
         return max(int(self.received_ns[-1]), int(self.repaired_us[-1]) * _NS_A_US)
 
+    def latest_due(self, until_ns: int, order: ReplayOrder) -> int | None:
+        """Return when the last one is due that is due by a time; None: none is."""
+        due = self.exchange_ns if order is ReplayOrder.EXCHANGE else self.received_ns
+        count = int(due.searchsorted(until_ns, side="right"))
+        return None if not count or due[count - 1] == _NEVER else int(due[count - 1])
+
     def on_tape(self, begin: int, end: int) -> TapeArrays:
         """Return some of them as a tape takes them."""
         arrays, chosen = self.trades.arrays, slice(begin, end)
@@ -209,6 +215,15 @@ class TradeReel:
         if not self.is_recorded or self._is_last or not self._parts:
             return None
         return self._parts[-1].last_due(order)
+
+    def latest_due(self, until_ns: int, order: ReplayOrder) -> int | None:
+        """Return when the last trade in memory is due that is due by a time; None: none is."""
+        if self.is_recorded:
+            for part in reversed(self._parts):
+                due_ns = part.latest_due(until_ns, order)
+                if due_ns is not None:
+                    return due_ns
+        return None
 
     def is_around(self, spot: Spot, order: ReplayOrder) -> bool:
         """Return whether the tape of a spot can be made of what is in memory."""

@@ -251,6 +251,39 @@ async def test_gaps_of_later_trades_push_none_off_the_tape(
         assert [tape.break_after(at, at + 2) is not None for at in (9, 19, 29)] == [True] * 3
 
 
+@_ORDERS
+async def test_trades_right_behind_the_last_event_are_played(
+    database: Database, order: ReplayOrder
+) -> None:
+    """Later ones are not: the book beside them would not be theirs."""
+    recorded = await record(database, [20])
+    end_ns = recorded.dues(order)[0][-1]
+    behind_ms = -900, -600, -300, -100, 200, 500, 900, 1_100, 90_000
+    trades = [
+        received(at, end_ns + ms * 1_000_000, T=end_ns // 1_000_000 + ms)
+        for at, ms in enumerate(behind_ms, 1)
+    ]
+    await trade_shelf.recorded(database, trades)
+    async with playing(database) as (player, clock):
+        await ordered(player, order)
+        player.set_speed(UNLIMITED)
+        player.play()
+        while player.status.is_playing:
+            clock.now_ns += 100_000_000
+            await player.idle()
+        has(player, trades, 7)
+        status = player.status
+        assert status.is_at_end
+        assert status.at_ns == due_of(trades[6], order)
+        player.seek(end_ns - 1)
+        await player.idle()
+        has(player, trades, 4)
+        player.seek_end()
+        await player.idle()
+        has(player, trades, 7)
+        assert player.status.update_id == recorded.id_at(0, 19)
+
+
 async def test_a_recording_without_trades_has_no_tape(database: Database) -> None:
     await record(database, [20])
     async with playing(database) as (player, _):
