@@ -265,7 +265,9 @@ class CoverageBar(QAbstractSlider):
                 painter.drawPixmap(0, 0, self._picture_of(still))
                 sought_ns = status.seeking_ns if self._dragged_ns is None else self._dragged_ns
                 target_x = None if sought_ns is None else still.x_of(sought_ns)
-                self._painter.draw_clock(painter, still.x_of(status.at_ns), target_x)
+                # By the times of receipt the clock goes a little beyond the exchange's.
+                clock_ns = max(still.whole.from_ns, min(status.at_ns, still.whole.to_ns))
+                self._painter.draw_clock(painter, still.x_of(clock_ns), target_x)
             if self._message:
                 # The time under the mouse must not hide it.
                 at_left = self._hover_x is not None and self._hover_x > self.width() / 2

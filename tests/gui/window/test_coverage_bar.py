@@ -105,6 +105,16 @@ def test_a_second_in_a_gap_of_days_is_seen(bar: CoverageBar) -> None:
     assert covered not in column(bar, MARGIN + 300)
 
 
+def test_the_clock_is_seen_at_the_end(bar: CoverageBar) -> None:
+    replay_colour = DARK.replay.name()
+    x = _WIDTH - MARGIN - 1
+    bar.show_replay(status(_LENGTH_MS // 2), _COVERAGE, [])
+    assert replay_colour not in column(bar, x)
+    # The last event was received after its own time.
+    bar.show_replay(status(_LENGTH_MS + 120), _COVERAGE, [])
+    assert replay_colour in column(bar, x)
+
+
 def test_ten_thousand_gaps_are_not_one(bar: CoverageBar) -> None:
     gaps = [(place * 100, place * 100 + 20) for place in range(1, 9_999)]
     bar.show_replay(status(0), Coverage(recorded(*gaps)), [])
