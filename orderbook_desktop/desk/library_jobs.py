@@ -37,10 +37,12 @@ from orderbook_desktop.desk.library_work import (
     JobResult,
     Place,
     Show,
+    TilesOf,
     Work,
     export_entry,
     find_part,
     import_paths,
+    no_tiles,
     pack_markets,
     read_file,
     remove_part,
@@ -77,6 +79,7 @@ class _Background:
         jobs: JobList,
         name: str,
         folder: Path,
+        tiles: TilesOf,
         failed: Callable[[BaseException], None],
         ended: Callable[[int], None],
     ) -> None:
@@ -84,7 +87,7 @@ class _Background:
         sys.setswitchinterval(_SWITCH_S)
         self.loop = BackgroundLoop("library", Workers())
         made: Future[tuple[Place, JobQueue, LibraryReader]] = Future()
-        self._serving = self.loop.start(self._serve(made, jobs, name, folder, failed, ended))
+        self._serving = self.loop.start(self._serve(made, jobs, name, folder, tiles, failed, ended))
         self.place, self.queue, self.reader = made.result()
 
     def connect(self, dsn: str) -> None:
@@ -107,10 +110,11 @@ class _Background:
         jobs: JobList,
         name: str,
         folder: Path,
+        tiles: TilesOf,
         failed: Callable[[BaseException], None],
         ended: Callable[[int], None],
     ) -> None:
-        place = Place(PatientDatabase(name), Database(name), folder)
+        place = Place(PatientDatabase(name), Database(name), folder, tiles)
         reader = LibraryReader(place.reading)
 
         def job_ended(number: int) -> None:
@@ -151,7 +155,7 @@ class ProgramLibrary:
         self._looked_at = now()
         self._list = JobList()
         self._files: dict[str, LibraryFile] = {}
-        self._place: tuple[str, Path] | None = None
+        self._place: tuple[str, Path, TilesOf] | None = None
         self._dsn = ""
         self._background: _Background | None = None
         self._shown: tuple[LibraryEntry, ...] | None = None
@@ -159,9 +163,9 @@ class ProgramLibrary:
         self._waiting: list[tuple[int, Work]] = []
         self._asked: set[asyncio.Task[None]] = set()
 
-    def begin(self, db_name: str, folder: Path) -> None:
-        """Use the database `db_name` from now on."""
-        self._place = db_name, folder
+    def begin(self, db_name: str, folder: Path, tiles: TilesOf = no_tiles) -> None:
+        """Use the database `db_name`, and the heatmap's `tiles`, from now on."""
+        self._place = db_name, folder, tiles
         if self._waiting:
             self._wake()
 
@@ -307,7 +311,7 @@ class ProgramLibrary:
     def _wake(self) -> _Background | None:
         """Return the background, which begins with its first use; None without a database."""
         if self._background is None and self._place is not None:
-            name, folder = self._place
+            name, folder, tiles = self._place
             loop = asyncio.get_running_loop()
 
             def failed(error: BaseException) -> None:
@@ -316,7 +320,7 @@ class ProgramLibrary:
             def ended(number: int) -> None:
                 loop.call_soon_threadsafe(self._ended, number)
 
-            self._background = _Background(self._list, name, folder, failed, ended)
+            self._background = _Background(self._list, name, folder, tiles, failed, ended)
             if self._dsn:
                 self._background.connect(self._dsn)
         if self._background is not None:

@@ -35,8 +35,11 @@ from orderbook_desktop.storage.reading.summaries import RecordingSummary, summar
 from orderbook_desktop.storage.retention.removal import Span as RemovalSpan
 from orderbook_desktop.storage.retention.removal import StillRecorded, find_removal, remove
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.database_store import store_of
 from orderbook_desktop.storage.store.packed_store import PackedStore, open_packed
 from orderbook_desktop.storage.store.patient_database import PatientDatabase
+from orderbook_desktop.storage.tiles.cache import TileCache
+from orderbook_desktop.storage.tiles.proof import CheckedTiles, check_tiles
 from orderbook_desktop.storage.verification.verification import Verified, verify
 
 # Long enough to undo what a stopped import has written: later imports of this process can't.
@@ -55,15 +58,25 @@ class JobResult(Struct, frozen=True):
     is_good: bool = True
 
 
+TilesOf = Callable[[Path | None], TileCache | None]
+"""Returns the heatmap's tiles of a packed file, or of the database; None: none are kept."""
+
+
+def no_tiles(_file: Path | None) -> None:
+    """Keep no tiles."""
+
+
 class Place(Struct, frozen=True):
     """Where jobs find recordings: `reading` waits where the server moves, `writing` does not.
 
-    Both are the same database. Temporary files are made in `folder`.
+    Both are the same database. Temporary files are made in `folder`. `tiles` are what is kept of
+    recordings for the heatmap.
     """
 
     reading: PatientDatabase
     writing: Database
     folder: Path
+    tiles: TilesOf = no_tiles
 
 
 Work = Callable[[Place, Show], Awaitable[JobResult]]
@@ -126,10 +139,14 @@ async def verify_entry(key: EntryKey, span: Span, place: Place, show: Show) -> J
         if isinstance(store, PackedStore):
             await asyncio.to_thread(store.file.prove, partial(shown, "reading the file"))
         found = await verify(store, key.market, span.from_ms, span.to_ms, partial(shown, ""))
-    return _verdict(symbol_of(key.market), found, span)
+        cache = place.tiles(Path(key.file) if key.file else None)
+        tiles = CheckedTiles()
+        if cache is not None and found.holds:
+            tiles = await check_tiles(store_of(store), key.market, cache)
+    return _verdict(symbol_of(key.market), found, span, tiles)
 
 
-def _verdict(symbol: str, found: Verified, span: Span) -> JobResult:
+def _verdict(symbol: str, found: Verified, span: Span, tiles: CheckedTiles) -> JobResult:
     if found.fault is not None:
         return JobResult(f"{symbol} does not hold: {found.fault}", is_good=False)
     trades, parts = found.trades, list[str]()
@@ -143,12 +160,23 @@ def _verdict(symbol: str, found: Verified, span: Span) -> JobResult:
     gaps = counted(len(found.timeline.gaps) + len(trades.gaps), "gap") if _has_gaps(found) else ""
     with_gaps = f", with {gaps}" if gaps else ""
     return JobResult(
-        f"{what} of {symbol} holds: {listed(parts)}{with_gaps}.", tuple(_proof_remarks(found))
+        f"{what} of {symbol} holds: {listed(parts)}{with_gaps}.",
+        (*_proof_remarks(found), *_tile_remarks(tiles)),
     )
 
 
 def _has_gaps(found: Verified) -> bool:
     return bool(found.timeline.gaps or found.trades.gaps)
+
+
+def _tile_remarks(tiles: CheckedTiles) -> Iterable[str]:
+    if tiles.kept:
+        wrong = counted(tiles.wrong, "wrong one was", "wrong ones were")
+        removed = f"; {wrong} removed, and will be built again" if tiles.wrong else ""
+        yield (
+            f"Of the heatmap's tiles, a cache, {tiles.compared:,} of {tiles.kept:,} were "
+            f"compared{removed}."
+        )
 
 
 def _proof_remarks(found: Verified) -> Iterable[str]:

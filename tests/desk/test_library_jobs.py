@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from orderbook_desktop.core.file_formats import ExportFormat
 from orderbook_desktop.core.library_jobs import (
@@ -27,6 +28,7 @@ from orderbook_desktop.desk.library_reader import LibraryReader
 from orderbook_desktop.desk.library_work import JobResult, Show, _proof_remarks
 from orderbook_desktop.storage.store.database import Database, DatabaseTimes
 from orderbook_desktop.storage.store.patient_database import PatientDatabase
+from orderbook_desktop.storage.tiles.cache import TileCache
 from orderbook_desktop.storage.verification.trade_proof import ProvenTrades
 from orderbook_desktop.storage.verification.verification import Verified
 from tests.storage.imports.made import Collected
@@ -34,6 +36,7 @@ from tests.storage.made_trades import asked, sent
 from tests.storage.processes import eventually
 from tests.storage.recording_fixtures import ServerThread, Tape
 from tests.storage.shelf import Shelf
+from tests.storage.tiles.test_cache import a_section, key_at
 from tests.storage.trade_shelf import archive, claim
 
 BTC, ETH = EntryKey("BTCUSDT"), EntryKey("ETHUSDT")
@@ -181,6 +184,18 @@ async def test_a_recording_is_proven(library: ProgramLibrary) -> None:
     assert "5 trades were asked for later, without a time of receipt." in job.remarks
     library.dismiss(job.number)
     assert library.jobs == ()
+
+
+async def test_a_proof_compares_some_tiles_and_calls_them_a_cache(
+    library: ProgramLibrary, stored: Database, tmp_path: Path
+) -> None:
+    cache = TileCache(tmp_path / "tiles", "here", 1 << 30)
+    cache.put(replace(key_at(7), market=BTC.market), a_section())
+    library.begin(stored.name, tmp_path, lambda file: None if file else cache)
+    library.verify(BTC)
+    job = await done(library)
+    # It is of a time that is not recorded.
+    assert "Of the heatmap's tiles, a cache, 0 of 1 were compared." in job.remarks
 
 
 async def test_a_recording_that_does_not_hold_is_said_to_fail(
