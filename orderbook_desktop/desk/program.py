@@ -260,7 +260,7 @@ class Program:
 
     def _begin_library(self, library: ProgramLibrary) -> None:
         settings = self.engine.settings
-        library.begin(settings.db_name, settings.data_dir)
+        library.begin(settings.db_name, settings.data_dir, self.engine.tile_cache)
         library.connect(self.engine.dsn)
 
     async def _end(self) -> None:
