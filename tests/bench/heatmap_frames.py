@@ -1,9 +1,11 @@
-"""What the heatmap pane costs: frames of pans and zooms, the live edge, the slider.
+"""What the heatmap pane costs: frames of pans and zooms, the slider, a day, memory.
 
 The pane shows a recording of hours, whose cells are read from a database as in the program. A
 frame is all from a command to the end of the paint; an answer is what the pane does with cells that
 were read, which is work of the same thread. Two sizes are measured: 1200 x 600 and 3840 x 2000
-pixels of the plot.
+pixels of the plot. Then the first picture of a whole day is timed: until something is seen, and
+until all of it is. Memory is that of this process with ladder, chart, tape and heatmap in a window;
+the database is another process.
 """
 
 from __future__ import annotations
@@ -20,9 +22,11 @@ from typing import Any, Final
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
+from psutil import Process
 from PySide6.QtCore import QEvent, QSettings
 from PySide6.QtWidgets import QApplication
 
+from orderbook_desktop.app.window import PANES
 from orderbook_desktop.core.checkpoint import encode_image
 from orderbook_desktop.core.events import decode_snapshot
 from orderbook_desktop.core.heatmap.choices import ColourMap
@@ -34,6 +38,7 @@ from orderbook_desktop.gui.panes.book_frame import read_frame
 from orderbook_desktop.gui.panes.heatmap.widget import HeatmapPane
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.theme import DARK
+from orderbook_desktop.gui.window.main_window import MainWindow
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.database_store import store_of
 from orderbook_desktop.storage.store.recording_store import RecordingStore
@@ -41,13 +46,16 @@ from tests.bench.replay_window import Now, Took, opened, run, told, verdict
 from tests.bench.targets import Targets
 from tests.bench.tiled_recording import Tile, make_tile, store
 from tests.gui.fake_desk import FakeDesk, FakeSource
+from tests.gui.pane_of import heatmap_of, trades_of
 
-_HOURS: Final = 3.0
+_HOURS: Final = 24.0
 _SIZES: Final = (((1200, 600), 20.0), ((3840, 2000), 33.0))
 _SLIDER_MS: Final = 2.0
-_EDGE_MS: Final = 1.0
+_FIRST_S: Final = 0.3
+_WHOLE_S: Final = 5.0
+_MEMORY_MB: Final = 400.0
+_WINDOW: Final = 1600, 900
 _FRAMES: Final = 300
-_EDGE_FRAMES: Final = 600
 _SETTLED_S: Final = 0.4
 _LONGEST_S: Final = 60.0
 _HOUR_MS: Final = 3_600_000
@@ -125,6 +133,55 @@ class Bench:
                 slider = self._slider(pane)
                 print(f"  slider: {told(slider)} {verdict(self.targets, slider, _SLIDER_MS)}")
 
+    async def first_picture(self, size: tuple[int, int]) -> None:
+        """Time the first picture of all that is recorded, until it begins and until it is whole."""
+        with self.pane(size) as pane:
+            await self._settled(pane)
+            pane.answers.clear()
+            pane.is_complete = False
+            began = time.perf_counter()
+            pane.navigator.show_all()
+            pane.ask()
+            async with asyncio.timeout(_LONGEST_S):
+                while not pane.answers:
+                    await asyncio.sleep(0.005)
+                pane.repaint()
+                first = time.perf_counter() - began
+                while not pane.is_complete:
+                    await asyncio.sleep(0.005)
+            pane.repaint()
+            whole = time.perf_counter() - began
+        reached = self.targets.at_most(first, _FIRST_S), self.targets.at_most(whole, _WHOLE_S)
+        hours = _view_ms(pane) / _HOUR_MS
+        print(f"{hours:.1f} hours: something after {first:.2f} s {reached[0]}")
+        print(f"  all of it after {whole:.2f} s {reached[1]}")
+
+    async def memory(self, application: QApplication) -> None:
+        """Tell the memory of this process with a window of all panes."""
+        before = Process().memory_info().rss / 1e6
+        window = MainWindow(self._desk, self._preferences, application, panes=PANES)
+        window.resize(*_WINDOW)
+        window.show()
+        try:
+            pages = RecordedHeatmaps(self._store, self._run)
+            window.pane_row.set_heatmaps(pages)
+            window.pane_row.set_frame(read_frame(self._desk.symbol, self._source.look()))
+            heatmap = heatmap_of(window)
+            heatmap.show()
+            trades_of(window).show()
+            for factor in (1.0, 8.0, 12.0):
+                heatmap.zoom_time(factor)
+                await asyncio.sleep(_SETTLED_S)
+                for _ in range(5):
+                    heatmap.move_by(-0.3, 0)
+                    heatmap.repaint()
+                    await asyncio.sleep(_SETTLED_S)
+            used = Process().memory_info().rss / 1e6
+            reached = self.targets.at_most(used, _MEMORY_MB)
+            print(f"memory with all panes: {used:.0f} MB {reached}, {before:.0f} MB before that")
+        finally:
+            window.finish_close()
+
     async def _frames(self, pane: WatchedPane, command: Callable[[int], None]) -> Took:
         frames: Took = []
         for number in range(_FRAMES):
@@ -141,8 +198,9 @@ class Bench:
         pane.repaint()
         for number in range(100):
             began = Now.read()
+            # As the pane does when a handle is moved.
             pane.scene.set_tables(Tables(colour_table(ColourMap.FIRE, 40 + number % 60, 200)))
-            pane.repaint()
+            pane.repaint(pane.places.plot)
             took.append(Now.read().since_ms(began))
         return took
 
@@ -193,7 +251,11 @@ async def _measure(application: QApplication) -> int:
             end_ms = tile.first_ms + recording.rounds * tile.ms
             bench = Bench(tile, database, end_ms, Path(folder))
             for size, frame_ms in _SIZES:
-                await bench.measure(size, frame_ms)
+                if "memory" not in sys.argv:
+                    await bench.measure(size, frame_ms)
+            if "memory" not in sys.argv:
+                await bench.first_picture(_SIZES[0][0])
+            await bench.memory(application)
     return bench.targets.exit_code
 
 

@@ -199,7 +199,7 @@ class HeatmapCanvas(Pane):
         from orderbook_desktop.core.heatmap.plot import Tables  # noqa: PLC0415
 
         self.scene.set_tables(Tables(*shades.tables))
-        self.update()
+        self.update(self.places.plot)
 
     def _remember_colours(self, choice: ColourChoice) -> None:
         if self._frame is not None:
@@ -257,8 +257,8 @@ class HeatmapCanvas(Pane):
         edge = ", at the newest moment" if self.navigator.is_at_edge else ""
         return f"Times {times}{edge}. Prices {prices}. {gaps[:1].upper()}{gaps[1:]}{lost}"
 
-    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802, ARG002 (Qt's name)
-        """Draw everything."""
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 (Qt's name)
+        """Draw everything, or the plot alone where only that has changed."""
         with QPainter(self) as painter:  # The painter ends also after an exception.
             painter.fillRect(self.rect(), self._theme.panel)
             view, message = self.view, self._message()
@@ -266,11 +266,15 @@ class HeatmapCanvas(Pane):
                 if message is not None:
                     paint_message(painter, self.rect(), message, self.font(), self._theme)
             else:
-                self._paint(painter, view)
+                places = self.places
+                self._paint(painter, places, view)
+                if not places.plot.contains(event.rect()):
+                    tick, zone = self.navigator.tick, self._zone
+                    self._painter.draw_axes(painter, places, view, tick, zone)
+                self._paint_last(painter, places, view)
             self._paint_focus(painter)
 
-    def _paint(self, painter: QPainter, view: View) -> None:
-        places = self.places
+    def _paint(self, painter: QPainter, places: Places, view: View) -> None:
         self.scene.draw(painter, places.plot, view, self.devicePixelRatioF())
         painter.save()
         painter.setClipRect(places.plot)
@@ -278,8 +282,6 @@ class HeatmapCanvas(Pane):
         for layer in self.layers:
             layer.paint(painter, places.plot, view, self._theme)
         painter.restore()
-        self._painter.draw_axes(painter, places, view, self.navigator.tick, self._zone)
-        self._paint_last(painter, places, view)
 
     def _paint_last(self, painter: QPainter, places: Places, view: View) -> None:
         frame = self._frame
