@@ -213,6 +213,12 @@ class Bench:
                 await asyncio.sleep(0.01)
         pane.repaint()
 
+    async def close(self) -> None:
+        """End all reading."""
+        for job in self._jobs:
+            job.cancel()
+        await asyncio.gather(*self._jobs, return_exceptions=True)
+
     async def _store(self) -> RecordingStore:
         return store_of(self._database)
 
@@ -256,6 +262,7 @@ async def _measure(application: QApplication) -> int:
             if "memory" not in sys.argv:
                 await bench.first_picture(_SIZES[0][0])
             await bench.memory(application)
+            await bench.close()
     return bench.targets.exit_code
 
 
