@@ -316,6 +316,24 @@ class Preferences:
         """Remember the least size of trades that is shown of `market`, decimal text."""
         self._settings.setValue(f"tape_size/{market}", size)
 
+    @property
+    def heatmap_trades(self) -> bool:
+        """Whether the heatmap shows trades as bubbles."""
+        return self._text("heatmap/trades") != "no"
+
+    @heatmap_trades.setter
+    def heatmap_trades(self, value: bool) -> None:
+        self._settings.setValue("heatmap/trades", "yes" if value else "no")
+
+    @property
+    def heatmap_profile(self) -> bool:
+        """Whether the heatmap shows what was traded at each price."""
+        return self._text("heatmap/profile") != "no"
+
+    @heatmap_profile.setter
+    def heatmap_profile(self, value: bool) -> None:
+        self._settings.setValue("heatmap/profile", "yes" if value else "no")
+
     def heatmap_colours(self, market: str) -> str:
         """Return the heatmap's colours of `market`, as `ColourChoice.text`; empty if none were."""
         return self._text(f"heatmap_colours/{market}")

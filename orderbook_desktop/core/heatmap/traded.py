@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 
 from orderbook_desktop.core.heatmap.bins import TimeBins
 from orderbook_desktop.core.heatmap.builder import PriceSteps, row_numbers
@@ -42,8 +43,56 @@ class TradedCells(Struct, frozen=True, eq=False):
     def __len__(self) -> int:
         return len(self.times_ms)
 
+    def within(self, from_ms: int, to_ms: int, low: int, high: int) -> TradedCells:
+        """Return the cells that begin from `from_ms` to `to_ms`, and from `low` to `high`."""
+        inside = (self.times_ms >= from_ms) & (self.times_ms < to_ms)
+        inside &= (self.prices >= low) & (self.prices < high)
+        return replace(self, **{name: getattr(self, name)[inside] for name in _ARRAYS})
 
-class _Sums(Struct, frozen=True, eq=False):
+    def joined(self, other: TradedCells) -> TradedCells:
+        """Return these and the `other` cells, of the same grid; none is in both."""
+        finest = max(self.scale.quantity, other.scale.quantity)
+        parts = [one.at_exponent(finest) for one in (self, other)]
+        arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS}
+        return replace(parts[0], **arrays)
+
+    def at_exponent(self, exponent: int) -> TradedCells:
+        """Return the cells with quantities in units of 10^-`exponent`, which is not coarser."""
+        factor = 10 ** (exponent - self.scale.quantity)
+        return replace(
+            self,
+            scale=Scale(self.scale.price, exponent),
+            bought=product(self.bought, factor),
+            sold=product(self.sold, factor),
+        )
+
+    def grouped(self, wide_ms: int, high: int) -> TradedCells:
+        """Return the exact sums of groups, which begin at multiples of `wide_ms` and of `high`."""
+        times, prices = self.times_ms // wide_ms, self.prices // high
+        first = int(prices.min(initial=0))
+        rows = int(prices.max(initial=0)) - first + 1
+        sums = Sums.of(times * rows + (prices - first), self.bought, self.sold, self.counts)
+        columns, places = np.divmod(sums.keys, rows)
+        return replace(
+            self,
+            bin_ms=wide_ms,
+            step=high,
+            times_ms=columns * wide_ms,
+            prices=(places + first) * high,
+            bought=sums.bought,
+            sold=sums.sold,
+            counts=sums.counts,
+        )
+
+    def by_price(self, high: int) -> TradedCells:
+        """Return the exact sums of rows of prices, of all times together."""
+        return replace(self, times_ms=np.zeros_like(self.times_ms)).grouped(1, high)
+
+
+_ARRAYS: Final = ("times_ms", "prices", "bought", "sold", "counts")
+
+
+class Sums(Struct, frozen=True, eq=False):
     """Sums by key, with ascending keys."""
 
     keys: Int64Array
@@ -87,7 +136,7 @@ class TradedBuilder:
         self._bins, self._steps = bins, steps
         self._first_row, self._rows = steps.rows
         self._exponent = 0
-        self._parts: list[_Sums] = []
+        self._parts: list[Sums] = []
 
     def take(
         self,
@@ -108,14 +157,14 @@ class TradedBuilder:
         sizes, of_sold = self._counted(quantities[inside], scale.quantity), sold[inside]
         bought = np.where(of_sold, 0, sizes)
         counts = np.ones(len(keys), dtype=np.int64)
-        self._parts.append(_Sums.of(keys, bought, sizes - bought, counts))
+        self._parts.append(Sums.of(keys, bought, sizes - bought, counts))
 
     def _counted(self, quantities: Int64Array, exponent: int) -> ExactArray:
         """Return quantities in the finest unit that any had; the others go over to it."""
         if exponent > self._exponent:
             factor = 10 ** (exponent - self._exponent)
             self._parts = [
-                _Sums(
+                Sums(
                     part.keys,
                     product(part.bought, factor),
                     product(part.sold, factor),
@@ -129,10 +178,10 @@ class TradedBuilder:
     def cells(self) -> TradedCells:
         """Return what has been summed up until now."""
         parts = self._parts
-        whole = _Sums.of(
+        whole = Sums.of(
             *(
                 np.concatenate([EMPTY, *(getattr(part, name) for part in parts)])
-                for name in _Sums.__struct_fields__
+                for name in Sums.__struct_fields__
             )
         )
         self._parts = [whole]

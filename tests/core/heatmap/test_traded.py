@@ -59,6 +59,33 @@ def test_cells_are_exact_sums(
         assert [*sums, int(found.counts[place])] == expected[key]
 
 
+@given(st.lists(_TRADE, min_size=1), st.lists(_TRADE, min_size=1))
+def test_groups_keep_the_sums(
+    trades: list[tuple[int, int, int, bool]], later: list[tuple[int, int, int, bool]]
+) -> None:
+    first, second = _taken([(2, trades)]), _taken([(5, later)])
+    whole = first.joined(second)
+    both = _taken([(2, trades), (5, later)]).at_exponent(5)
+    assert _totals(whole.at_exponent(5)) == _totals(both)
+    for wide_ms, high in ((1_400, 100), (700, 50), (10**9, 10**6)):
+        groups = whole.at_exponent(5).grouped(wide_ms, high)
+        assert _totals(groups) == _totals(both)
+        assert (groups.times_ms % wide_ms == 0).all()
+        assert (groups.prices % high == 0).all()
+        keys = list(zip(groups.times_ms.tolist(), groups.prices.tolist(), strict=True))
+        assert keys == sorted(set(keys))
+    rows = whole.by_price(50)
+    assert rows.prices.tolist() == sorted(set(whole.prices.tolist()))
+    assert _totals(rows.at_exponent(5)) == _totals(both)
+    part = whole.within(1_700, 3_800, 200, 300)
+    assert all(1_700 <= time < 3_800 for time in part.times_ms.tolist())
+    assert all(200 <= price < 300 for price in part.prices.tolist())
+
+
+def _totals(cells: TradedCells) -> list[int]:
+    return [sum(map(int, side)) for side in (cells.bought, cells.sold, cells.counts)]
+
+
 def test_without_a_range_of_prices_there_are_no_cells() -> None:
     with pytest.raises(ValueError, match="range of prices"):
         TradedBuilder(_BINS, PriceSteps(50, 2))

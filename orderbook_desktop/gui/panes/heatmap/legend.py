@@ -274,7 +274,7 @@ class CutOffLegend(QWidget):
         handle = self.bar.high if is_high else self.bar.low
         text = self.choice.high if is_high else self.choice.low
         pane = self.parentWidget() or self
-        field = _CutOffField(text + ("%" if self.choice.in_percent else ""), pane)
+        field = TypedField(text + ("%" if self.choice.in_percent else ""), "30% or 1.5", pane)
         field.setAccessibleName(handle.accessibleName())
         field.entered.connect(partial(self._enter, is_high=is_high))
         field.adjustSize()
@@ -292,8 +292,8 @@ class CutOffLegend(QWidget):
             self._show(self.bar.scale.places(choice))
 
 
-class _CutOffField(QLineEdit):
-    """A field below the legend; Return takes what was typed, Escape and another click don't.
+class TypedField(QLineEdit):
+    """A field over the heatmap; Return takes what was typed, Escape and another click don't.
 
     Signals:
         entered(str): a text was typed.
@@ -301,10 +301,10 @@ class _CutOffField(QLineEdit):
 
     entered = Signal(str)
 
-    def __init__(self, text: str, parent: QWidget) -> None:
+    def __init__(self, text: str, example: str, parent: QWidget) -> None:
         super().__init__(text, parent)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.setPlaceholderText("30% or 1.5")
+        self.setPlaceholderText(example)
         self.selectAll()
         self.returnPressed.connect(self._leave)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -15,9 +16,11 @@ from orderbook_desktop.core.time_text import moment_text
 from orderbook_desktop.gui.actions import Action, Command, FocusKeys, Switch
 from orderbook_desktop.gui.panes.heatmap.canvas import ZOOM, HeatmapCanvas, rescaled
 from orderbook_desktop.gui.panes.heatmap.crosshair import CrosshairLayer
+from orderbook_desktop.gui.panes.heatmap.legend import TypedField
 from orderbook_desktop.gui.panes.heatmap.painter import gap_texts, price_at, time_at
 from orderbook_desktop.gui.panes.heatmap.saving import COPY, SAVE, HeatmapSaver, Snapshot
 from orderbook_desktop.gui.panes.heatmap.selection import SelectionLayer
+from orderbook_desktop.gui.panes.heatmap.trades import TradesLayer
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.theme import DARK, Theme
 
@@ -88,6 +91,20 @@ _CURSOR: Final = Action(
     ("point",),
 )
 
+_TRADES: Final = Action(
+    "Heatmap: &trades as bubbles",
+    "in the heatmap: show trades as bubbles whose area is their size, or hide them",
+    ("Ctrl+Shift+U",),
+)
+_PROFILE: Final = Action(
+    "Heatmap: traded &volume by price",
+    "in the heatmap: show what was traded at each price in sight, or hide it",
+    ("Ctrl+Shift+V",),
+)
+_LEAST: Final = Action(
+    "Heatmap: s&mallest bubble…", "in the heatmap: leave out bubbles of less than a typed size"
+)
+
 _NOTCH: Final = 120
 _KEY_MOVE: Final = 0.1
 _DOUBLE: Final = 2.0
@@ -113,7 +130,9 @@ class HeatmapPane(HeatmapCanvas):
         super().__init__(theme, preferences, parent)
         self.selection = SelectionLayer(self)
         self.crosshair = CrosshairLayer(self, self._read_out)
-        self.layers += [self.selection, self.crosshair]
+        self.trades = TradesLayer(self.update)
+        self.trades.choose(bubbles=preferences.heatmap_trades, profile=preferences.heatmap_profile)
+        self.layers += [self.trades, self.selection, self.crosshair]
         self._pointer: QPointF | None = None
         self._pressed: tuple[QPointF, QRect] | None = None
         self._dragged_from: QPointF | None = None
@@ -126,7 +145,43 @@ class HeatmapPane(HeatmapCanvas):
     def commands(self) -> Sequence[Command | Switch]:
         """Return the pane's entries for the view menu."""
         saver = self._saver
-        return [*super().commands(), Command(SAVE, saver.ask), Command(COPY, saver.copy)]
+        return [
+            *super().commands(),
+            Switch(_TRADES, self._show_trades, self.trades.shows_bubbles),
+            Switch(_PROFILE, self._show_profile, self.trades.shows_profile),
+            Command(_LEAST, self._ask_least),
+            Command(SAVE, saver.ask),
+            Command(COPY, saver.copy),
+        ]
+
+    def _show_trades(self, shown: bool) -> None:
+        self._preferences.heatmap_trades = shown
+        self.trades.choose(bubbles=shown)
+        self._changed()
+
+    def _show_profile(self, shown: bool) -> None:
+        self._preferences.heatmap_profile = shown
+        self.trades.choose(profile=shown)
+        self._changed()
+
+    def _ask_least(self) -> None:
+        """Open a field for the smallest size of a bubble."""
+        field = TypedField(f"{self.trades.least:g}", "0.5", self)
+        field.setAccessibleName(_LEAST.title)
+        field.entered.connect(self._take_least)
+        plot = self.places.plot
+        field.adjustSize()
+        field.move(plot.left() + 8, plot.top() + 8)
+        field.show()
+        field.setFocus()
+
+    def _take_least(self, text: str) -> None:
+        try:
+            size = float(text.replace(",", ""))
+        except ValueError:
+            return
+        if 0 <= size < math.inf:
+            self.trades.set_least(size)
 
     def snapshot(self) -> Snapshot | None:
         """Return what is shown, to be saved; None: nothing is."""
@@ -415,7 +470,7 @@ class HeatmapPane(HeatmapCanvas):
         met = (gap for gap in self._gaps() if gap.from_ms < after and gap.to_ms > first)
         gap = next(met, None)
         if gap is None:
-            return ""
+            return self.trades.tip(at, plot, view)
         begin, end = (moment_text(ms, self._zone) for ms in (gap.from_ms, gap.to_ms))
         text = gap_texts(gap, self._known_to())[0]
         return f"{text[:1].upper()}{text[1:]}.\nFrom {begin}\nto {end}."
