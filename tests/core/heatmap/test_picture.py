@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from orderbook_desktop.core.heatmap.bins import TimeBins
 from orderbook_desktop.core.heatmap.cells import Heatmap
@@ -131,3 +132,14 @@ def test_cells_of_which_some_prices_are_known_are_told() -> None:
     assert not partly_known(_heatmap()).any()
     frame = Frame(0, 600, 97, 107, 6, 10)
     assert (frame.x(150), frame.y(104.5)) == (1.5, 2.5)
+
+
+def test_a_heatmap_without_rows_has_no_bytes() -> None:
+    heatmap = _heatmap()
+    empty = replace(
+        heatmap,
+        prices=heatmap.prices[:0],
+        values=heatmap.values[:, :0],
+        named=heatmap.named[:, :0],
+    )
+    assert cell_bytes(empty, Quantiser(1.0)).shape == (6, 0)
