@@ -126,6 +126,16 @@ class Timeline(Struct, frozen=True):
         # A gap at the end of a recording has no successor, so its last instant is in it.
         return next(within, self.gaps[-1])
 
+    def uncovered(self, from_ms: int, to_ms: int) -> list[tuple[int, int]]:
+        """Return the times from `from_ms` to `to_ms` in which the book is not known, ascending."""
+        found, reached = [], from_ms
+        for cover in self.covers:
+            if cover.from_ms > reached:
+                found.append((reached, cover.from_ms))
+            reached = max(reached, cover.to_ms)
+        # The last event stands for its millisecond.
+        return [*found, (reached, to_ms)] if reached < to_ms - 1 else found
+
     def between(self, from_ms: int | None, to_ms: int | None) -> Timeline:
         """Return the part from `from_ms` to `to_ms`; None: from the first, to the last."""
         begin = self.from_ms if from_ms is None else from_ms

@@ -148,6 +148,18 @@ def test_a_part_of_it() -> None:
     assert found.between(None, None) == found
 
 
+def test_what_is_not_covered_lies_between_the_covers() -> None:
+    covers = (
+        Cover("a", 0, 9, 100, 200),
+        Cover("b", 9, 20, 200, 300, True),
+        Cover("c", 30, 40, 350, 400),
+    )
+    timeline = Timeline(covers, ())
+    assert timeline.uncovered(100, 401) == [(300, 350)]
+    assert timeline.uncovered(50, 500) == [(50, 100), (300, 350), (400, 500)]
+    assert Timeline((), ()).uncovered(1, 9) == [(1, 9)]
+
+
 def test_what_no_segment_follows_is_a_gap() -> None:
     one = segment(100, 200, 1_000, 2_000, GapCause.SILENCE, "so")
     found = of(one, loose_end=LooseEnd(230, 2_500))

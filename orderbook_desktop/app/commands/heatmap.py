@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from fractions import Fraction
 from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -23,7 +24,7 @@ from orderbook_desktop.core.heatmap.bins import TimeBins
 from orderbook_desktop.core.heatmap.builder import HeatmapBuilder, PriceSteps
 from orderbook_desktop.core.heatmap.cells import Heatmap
 from orderbook_desktop.core.heatmap.choices import ColourMap, Side, Statistic
-from orderbook_desktop.core.heatmap.grid import TILED_FROM_MS
+from orderbook_desktop.core.heatmap.grid import TILED_FROM_MS, fitting_bin, round_step_from
 from orderbook_desktop.core.heatmap.pages import HeatmapWish as CellsWish
 from orderbook_desktop.core.time_text import moment_text, time_text
 from orderbook_desktop.core.timeline import Cover, Timeline
@@ -44,8 +45,6 @@ _SUFFIXES: Final = (".png", ".csv", ".npz")
 _LOOKS: Final = 12
 # So far beyond the best prices, as a share of the mid in thousandths, and of their own range.
 _BEYOND_MID: Final = 3
-_BINS_MS: Final = (100, 200, 500, 1_000, 2_000, 4_000, 5_000, 10_000, 15_000, 30_000, 60_000)
-_ROUND: Final = (1, 2, 5, 10)
 # About how many columns and rows there are, where the person names no bin and no step.
 _COLUMNS: Final = 1_500
 _ROWS: Final = 750
@@ -117,7 +116,7 @@ async def _read(
         raise NothingRecorded(symbol)
     from_ms = timeline.from_ms if wish.from_ms is None else wish.from_ms
     to_ms = timeline.to_ms + 1 if wish.to_ms is None else wish.to_ms
-    bin_ms = wish.bin_ms or _fitting_bin(to_ms - from_ms)
+    bin_ms = wish.bin_ms or fitting_bin((to_ms - from_ms) / _COLUMNS)
     is_picture = wish.path.suffix.lower() == ".png"
     if is_picture and bin_ms >= TILED_FROM_MS:
         from_ms, to_ms = from_ms // bin_ms * bin_ms, -(-to_ms // bin_ms) * bin_ms
@@ -194,21 +193,10 @@ def _moments(covers: Sequence[Cover]) -> Iterator[int]:
         yield from (cover.from_ms + length * at // count for at in range(1, count + 1))
 
 
-def _fitting_bin(span_ms: int) -> int:
-    """Return a round bin that divides a time into about as many columns as there are pixels."""
-    wanted = span_ms / _COLUMNS
-    minutes = -(-int(wanted) // 60_000) * 60_000
-    return next((one for one in _BINS_MS if one >= wanted), minutes)
-
-
 def _fitting_step(low: str, high: str) -> str:
     """Return the smallest step of 1, 2 or 5 times a power of ten with no more rows than fit."""
-    wanted = (Fraction(high) - Fraction(low)) / _ROWS
-    exponent, step = DEFAULT_EXPONENT, 1
-    units = wanted * 10**exponent
-    while step * 10 <= units:
-        step *= 10
-    return format_units(next(step * one for one in _ROUND if step * one >= units), exponent)
+    wanted = (Fraction(high) - Fraction(low)) * 10**DEFAULT_EXPONENT / _ROWS
+    return format_units(round_step_from(max(1, ceil(wanted))), DEFAULT_EXPONENT)
 
 
 async def _write(drawn: _Drawn, symbol: str, wish: HeatmapWish, file: BinaryIO) -> None:
@@ -248,21 +236,10 @@ def _picture(drawn: _Drawn, symbol: str, wish: HeatmapWish) -> bytes:
         quote,
     )
     timeline = drawn.timeline
-    shown = Shown.of(heatmap, (low, high), uncovered(timeline, *span), timeline.gaps, wish.colours)
+    shown = Shown.of(heatmap, (low, high), timeline.uncovered(*span), timeline.gaps, wish.colours)
     picture = png_of(HeatmapImage(shown, wish.size).draw(labels))
     del application
     return picture
-
-
-def uncovered(timeline: Timeline, from_ms: int, to_ms: int) -> list[tuple[int, int]]:
-    """Return the times from `from_ms` to `to_ms` in which the book is not known."""
-    found, reached = [], from_ms
-    for cover in timeline.covers:
-        if cover.from_ms > reached:
-            found.append((reached, cover.from_ms))
-        reached = max(reached, cover.to_ms)
-    # The last event stands for its millisecond.
-    return [*found, (reached, to_ms)] if reached < to_ms - 1 else found
 
 
 def _report(wish: HeatmapWish, drawn: _Drawn) -> int:

@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 from PySide6.QtGui import QImage
 
-from orderbook_desktop.app.commands.heatmap import uncovered
-from orderbook_desktop.core.timeline import Cover, Timeline
 from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.packed_store import open_packed
@@ -102,15 +100,3 @@ def test_what_cannot_be_drawn_is_refused(
     done = run_command(tmp_path, "heatmap", "BTC/USDT", *given)
     assert done.returncode == code
     assert words in done.stderr
-
-
-def test_what_is_not_covered_lies_between_the_covers() -> None:
-    covers = (
-        Cover("a", 0, 9, 100, 200),
-        Cover("b", 9, 20, 200, 300, True),
-        Cover("c", 30, 40, 350, 400),
-    )
-    timeline = Timeline(covers, ())
-    assert uncovered(timeline, 100, 401) == [(300, 350)]
-    assert uncovered(timeline, 50, 500) == [(50, 100), (300, 350), (400, 500)]
-    assert uncovered(Timeline((), ()), 1, 9) == [(1, 9)]
