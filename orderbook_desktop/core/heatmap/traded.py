@@ -50,7 +50,7 @@ class TradedCells(Struct, frozen=True, eq=False):
         return replace(self, **{name: getattr(self, name)[inside] for name in _ARRAYS})
 
     def joined(self, other: TradedCells) -> TradedCells:
-        """Return these and the `other` cells, of the same grid; none is in both."""
+        """Return these and the `other` cells, of the same grid; no trade is in both."""
         finest = max(self.scale.quantity, other.scale.quantity)
         parts = [one.at_exponent(finest) for one in (self, other)]
         arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS}

@@ -427,7 +427,7 @@ class HeatmapCanvas(Pane):
         gaps = tuple((gap.from_ms, gap.to_ms) for gap in self._gaps())
         self.scene.set_known(Known(from_ms, newest, read_ms, gaps, bare, self._replay is not None))
         for layer in self.layers:
-            layer.set_limit(newest)
+            layer.set_limit(newest, timeline.to_ms if has_any else 0)
 
     def _known_to(self) -> int:
         return self.navigator.newest_ms

@@ -32,8 +32,11 @@ class Layer:
     def set_zone(self, zone: tzinfo | None) -> None:
         """Write times in `zone`; None: local."""
 
-    def set_limit(self, to_ms: int) -> None:
-        """Draw nothing of after this time: there is the newest moment, or the replay's clock."""
+    def set_limit(self, to_ms: int, recorded_ms: int) -> None:
+        """Draw nothing of after `to_ms`: there is the newest moment, or the replay's clock.
+
+        What is recorded of the market reaches `recorded_ms`; 0: nothing is.
+        """
 
     def follow(self, frame: BookFrame) -> None:
         """Take what `frame` brings."""

@@ -151,8 +151,9 @@ class SelectionLayer(Layer):
         """Write times in `zone`; None: local."""
         self._zone = zone
 
-    def set_limit(self, to_ms: int) -> None:
+    def set_limit(self, to_ms: int, recorded_ms: int) -> None:
         """Show nothing of after this time."""
+        del recorded_ms
         self._limit_ms = to_ms
 
     def follow(self, frame: BookFrame) -> None:

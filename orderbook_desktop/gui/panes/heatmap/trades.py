@@ -114,11 +114,15 @@ class TradesLayer(Layer):
         self._tape: Tape | None = None
         self._taken = 0
         self._wish: HeatmapWish | None = None
-        # What was read, up to `_until_ms`, and what the tape has had since.
+        # What was read, up to `_until_ms`, and what the tape has had since. While it is being
+        # read, `_before` is what was shown until then.
         self._read: TradedCells | None = None
+        self._before: TradedCells | None = None
         self._until_ms = 0
         self._live: TradedBuilder | None = None
-        self._limit_ms = 0
+        self._limit_ms = self._recorded_ms = 0
+        # Whether what was asked for ends where the settled recording did.
+        self._is_at_end = False
         self._drawn: _Drawn | None = None
         self._is_dirty = True
 
@@ -131,15 +135,20 @@ class TradesLayer(Layer):
         """Forget all trades."""
         if self._request is not None:
             self._request.cancel()
-        self._request = self._wish = self._read = self._live = self._drawn = None
-        self._tape, self._is_dirty = None, True
+        self._request = self._wish = None
+        self._forget()
 
-    def set_limit(self, to_ms: int) -> None:
-        """Show no trade of after this time."""
+    def _forget(self) -> None:
+        self._read = self._before = self._live = self._tape = self._drawn = None
+        self._is_dirty = True
+
+    def set_limit(self, to_ms: int, recorded_ms: int) -> None:
+        """Show no trade of after `to_ms`; what is recorded reaches `recorded_ms`."""
         if to_ms < self._limit_ms:
-            # The clock of a replay went back.
-            self._wish, self._is_dirty = None, True
-        self._limit_ms = to_ms
+            # The clock of a replay went back: cells may have trades of after it.
+            self._wish = None
+            self._forget()
+        self._limit_ms, self._recorded_ms = to_ms, recorded_ms
 
     def choose(self, *, bubbles: bool | None = None, profile: bool | None = None) -> None:
         """Show bubbles, and the profile, or not; None: as before."""
@@ -158,10 +167,12 @@ class TradesLayer(Layer):
         self._market, self._base = frame.symbol.market, frame.symbol.base
         self._places = frame.format.quantity_places
         tape, live = frame.tape, self._live
-        if tape is None or live is None:
+        if tape is None or live is None or self._wish is None:
             self._tape = None
             return
         if tape is not self._tape:
+            # Another tape has trades of the one before again, as after a jump of a replay.
+            live = self._begin_live(self._wish)
             fresh = tape.newest(_RECENT)
             if fresh and fresh[0].event_ms >= self._until_ms and len(tape) > len(fresh):
                 fresh = tape.since(-1)
@@ -177,20 +188,31 @@ class TradesLayer(Layer):
         """Ask for the trades of a view, unless they have been read."""
         if not (self.shows_bubbles or self.shows_profile) or not self._market:
             return
-        wish = _wish_for(self._market, view, plot, self._limit_ms)
-        if wish is None or self._has(wish, view):
+        settled_ms = min(self._limit_ms, self._recorded_ms) - _SETTLED_MS
+        wish = _wish_for(self._market, view, plot, settled_ms)
+        if wish is None or self._has(wish, view, settled_ms):
             return
         if self._request is not None:
             self._request.cancel()
-        self._wish, self._read = wish, None
-        self._until_ms = wish.bins.to_ms
-        ahead = TimeBins(self._until_ms, self._until_ms + (1 << 40), wish.bins.bin_ms)
-        self._live = TradedBuilder(ahead, wish.steps)
+        self._before, self._read = self.cells, None
+        self._wish, self._until_ms = wish, wish.bins.to_ms
+        self._is_at_end = wish.bins.to_ms >= settled_ms
+        self._begin_live(wish)
         self._tape, self._is_dirty = None, True
-        if self._pages is not None:
+        if self._pages is None:
+            self._before = None
+        else:
             self._request = self._pages.traded(wish, self._take)
 
-    def _has(self, wish: HeatmapWish, view: View) -> bool:
+    def _begin_live(self, wish: HeatmapWish) -> TradedBuilder:
+        """Begin to sum up the tape, from the cell on in which the reading of `wish` ends."""
+        bin_ms = wish.bins.bin_ms
+        from_ms = self._until_ms // bin_ms * bin_ms
+        ahead = TimeBins(from_ms, from_ms + (1 << 40), bin_ms)
+        self._live = TradedBuilder(ahead, wish.steps)
+        return self._live
+
+    def _has(self, wish: HeatmapWish, view: View, settled_ms: int) -> bool:
         """Whether what was asked for last is enough for a view."""
         asked = self._wish
         if asked is None or asked.bins.bin_ms != wish.bins.bin_ms:
@@ -200,13 +222,14 @@ class TradesLayer(Layer):
         first, count = asked.steps.rows
         step = asked.steps.step
         reaches = first * step <= max(view.low, 0) and view.high <= (first + count) * step
-        is_new = asked.bins.to_ms > min(view.to_ms, self._limit_ms) - _ASK_AGAIN_MS
-        is_new |= asked.bins.to_ms >= wish.bins.to_ms
+        # The tape goes on only from where the recording ended; further back it has nothing.
+        is_new = self._is_at_end and asked.bins.to_ms > settled_ms - _ASK_AGAIN_MS
+        is_new |= asked.bins.to_ms >= min(wish.bins.to_ms, view.to_ms)
         return reaches and is_new and asked.bins.from_ms <= max(view.from_ms, 0)
 
     def _take(self, part: TradedPart) -> None:
         self.problem = part.problem
-        self._read, self._is_dirty = part.cells, True
+        self._read, self._before, self._is_dirty = part.cells, None, True
         self._changed()
 
     @property
@@ -214,6 +237,8 @@ class TradesLayer(Layer):
         """All trades, as far as they have been read, up to the limit; None: none have been."""
         live = None if self._live is None else self._live.cells()
         read = self._read
+        if self._before is not None:
+            return self._before.within(0, self._limit_ms + 1, 0, 1 << 62)
         both = live if read is None else read if live is None else read.joined(live)
         if both is None:
             return None
@@ -313,12 +338,13 @@ class TradesLayer(Layer):
         return _Drawn(view, plot, groups, centres, rows, per_size, picture, now_ns)
 
 
-def _wish_for(market: str, view: View, plot: QRect, limit_ms: int) -> HeatmapWish | None:
-    """Return the wish for the trades of a view that are settled; None: there are none."""
+def _wish_for(market: str, view: View, plot: QRect, settled_ms: int) -> HeatmapWish | None:
+    """Return the wish for the trades of a view up to `settled_ms`; None: for no prices."""
     bin_ms = fitting_bin(_CELL * view.length_ms / plot.width())
     beyond = round(view.length_ms * _MARGIN)
     begin = max(0, view.from_ms - beyond) // bin_ms * bin_ms
-    end = min(view.to_ms + beyond, limit_ms - _SETTLED_MS) // bin_ms * bin_ms
+    # It may end within a cell, whose later trades the tape has.
+    end = max(begin + 1, min(view.to_ms + beyond, settled_ms))
     least = max(1, math.ceil(_CELL * view.height / plot.height()))
     step = round_step_from(least)
     reach = round(view.height * _MARGIN)
@@ -326,7 +352,7 @@ def _wish_for(market: str, view: View, plot: QRect, limit_ms: int) -> HeatmapWis
     rows = min(_MOST_ROWS, -(-(view.high + reach) // step) - first)
     if rows < 1:
         return None
-    bins = TimeBins(begin, max(end, begin + bin_ms), bin_ms)
+    bins = TimeBins(begin, end, bin_ms)
     return HeatmapWish(market, bins, PriceSteps(step, view.exponent, (first, rows)), Statistic.MAX)
 
 

@@ -129,6 +129,6 @@ def test_why_nothing_is_listed_is_told(pane: HeatmapPane, pages: MadePages) -> N
 
 def test_nothing_of_the_future_is_listed(pane: HeatmapPane, pages: MadePages) -> None:
     pages.flow_part = FlowPart(flows())
-    pane.selection.set_limit(EVENT_MS - MINUTE)
+    pane.selection.set_limit(EVENT_MS - MINUTE, EVENT_MS)
     pane.selection.choose(shown(pane), 1.0)
     assert pages.flow_wishes[-1].bins.to_ms == EVENT_MS - MINUTE

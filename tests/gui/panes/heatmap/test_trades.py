@@ -19,6 +19,9 @@ from tests.core.trades_made import made_trade
 from tests.gui.fake_desk import FakeDesk
 from tests.gui.fake_heatmaps import FakeHeatmaps
 
+# A pixmap needs the application.
+pytestmark = pytest.mark.usefixtures("qapp")
+
 T0 = 1_700_000_000_000
 UNIT = 10**8
 PLOT = QRect(0, 0, 600, 300)
@@ -63,7 +66,7 @@ def layer(pages: FakeHeatmaps, desk: FakeDesk) -> TradesLayer:
     made = TradesLayer(lambda: None, Clock())
     made.set_pages(pages)
     made.follow(frame_with(desk))
-    made.set_limit(T0 + 60_000)
+    made.set_limit(T0 + 60_000, T0 + 60_000)
     made.set_view(VIEW, PLOT)
     return made
 
@@ -110,8 +113,69 @@ def test_the_recording_and_the_tape_give_each_trade_once(
     )
     layer.follow(frame)
     assert sums(layer) == [103, 11, 6]
-    layer.set_limit(T0 + 40_000)
+    # A replay that goes back shows no trade of after its clock, not even in the same cell.
+    layer.set_limit(T0 + 1_200, T0 + 60_000)
+    assert layer.cells is None
+    layer.set_limit(T0 + 40_000, T0 + 60_000)
+    layer.set_view(VIEW, PLOT)
     assert sums(layer) == [3, 9, 3]
+
+
+def test_another_tape_with_the_same_trades_counts_none_twice(
+    layer: TradesLayer, desk: FakeDesk
+) -> None:
+    trades = [(4, 59_000, "180", "100", False), (5, 59_500, "181", "0.5", True)]
+    for _ in range(2):
+        layer.follow(frame_with(desk, *trades))
+        assert sums(layer) == [103, 9, 5]
+        layer.follow(replace(frame_with(desk), tape=None))
+    # A jump of a replay brings another tape, which has more.
+    layer.follow(frame_with(desk, *trades, (6, 59_900, "181", "1.5", True)))
+    assert sums(layer) == [103, 11, 6]
+
+
+def test_what_is_not_recorded_comes_from_the_tape(pages: FakeHeatmaps, desk: FakeDesk) -> None:
+    layer = TradesLayer(lambda: None, Clock())
+    layer.set_pages(pages)
+    frame = frame_with(desk, (1, 1_000, "150", "3", False), (2, 58_000, "180", "9", False))
+    for to_ms in (60_000, 130_000, 200_000):
+        layer.follow(frame)
+        layer.set_limit(T0 + to_ms, 0)
+        layer.set_view(VIEW, PLOT)
+        layer.follow(frame)
+        assert sums(layer) == [12, 0, 2]
+
+
+def test_trades_stay_in_sight_while_they_are_read_again(
+    layer: TradesLayer, pages: FakeHeatmaps
+) -> None:
+    pages.waits = True
+    layer.set_limit(T0 + 130_000, T0 + 130_000)
+    layer.set_view(VIEW.moved(70_000, 0), PLOT)
+    assert len(pages.requests) == 1
+    assert sums(layer) == [3, 9, 3]
+    pages.requests[0].answer()
+    assert sums(layer) == [100, 0, 1]
+
+
+def test_a_pan_beyond_what_was_read_asks_for_more(layer: TradesLayer, pages: FakeHeatmaps) -> None:
+    near = View(T0 + 500, T0 + 2_500, 149 * UNIT, 152 * UNIT)
+    layer.set_view(near, PLOT)
+    pages.waits = True
+    layer.set_view(near.moved(500, 0), PLOT)
+    assert pages.requests == []
+    layer.set_view(near.moved(28_500, 0), PLOT)
+    assert len(pages.requests) == 1
+
+
+def test_a_cell_in_which_the_reading_ends_has_its_later_trades(
+    layer: TradesLayer, desk: FakeDesk
+) -> None:
+    # Cells of this view are longer than the five seconds after which a trade is settled.
+    long = View(T0 - 3_600_000, T0 + 60_000, 100 * UNIT, 200 * UNIT)
+    layer.set_view(long, PLOT)
+    layer.follow(frame_with(desk, (4, 59_000, "180", "100", False)))
+    assert sums(layer) == [103, 9, 4]
 
 
 def test_bubbles_lie_where_the_trades_were(layer: TradesLayer) -> None:
@@ -167,7 +231,7 @@ def test_hidden_trades_are_neither_read_nor_drawn(pages: FakeHeatmaps, desk: Fak
     layer.choose(bubbles=False, profile=False)
     layer.set_pages(pages)
     layer.follow(frame_with(desk))
-    layer.set_limit(T0 + 60_000)
+    layer.set_limit(T0 + 60_000, T0 + 60_000)
     layer.set_view(VIEW, PLOT)
     assert pages.requests == []
     assert layer.cells is None
