@@ -12,7 +12,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from orderbook_desktop.core.units import DEFAULT_EXPONENT
+from orderbook_desktop.core.units import DEFAULT_EXPONENT, INT64_MAX, MAX_EXPONENT
 
 FINE_BINS_MS: Final = (100, 200, 500, 1_000, 2_000)
 """Bins that are read from the archive: what they show is short."""
@@ -40,12 +40,18 @@ class PriceGrid(Struct, frozen=True):
     def of(cls, tick: int, mid: int, exponent: int = DEFAULT_EXPONENT) -> PriceGrid:
         """Return the grid of a market with that tick and mid."""
         least = max(tick, -(-mid // _ONE_BASIS_POINT), 1)
-        return cls(tick, round_step_from(least), exponent)
+        return cls(max(tick, 1), round_step_from(least), exponent)
 
     def at(self, exponent: int) -> PriceGrid:
         """Return the grid in units of 10^-`exponent`, which are not coarser."""
         factor: int = 10 ** (exponent - self.exponent)
         return PriceGrid(self.tick * factor, self.base * factor, exponent)
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether there can be such a grid: a stored one may be damaged."""
+        can_be = 0 < self.tick <= self.base <= self.tiled[-1] <= INT64_MAX
+        return can_be and DEFAULT_EXPONENT <= self.exponent <= MAX_EXPONENT
 
     @property
     def tiled(self) -> tuple[int, ...]:

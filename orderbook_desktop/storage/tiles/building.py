@@ -55,6 +55,15 @@ class BuildProgress(Struct, frozen=True):
     market: str = ""
 
 
+class TilesNotWritten(KnownError):
+    """A tile can't be written into its folder; `reason` says where and why."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return f"The heatmap's tiles can't be written: {self.reason}."
+
+
 class _Job(Struct, frozen=True):
     """Some blocks that are missing, which are built together. They have one bin, or are finest."""
 
@@ -168,7 +177,7 @@ class TileBuilder:
     async def step(self) -> bool:
         """Do a short part of the work; False: all is there. Then ask again after a while.
 
-        Raises what the store raises, for a database `KnownError`.
+        Raises what the store raises, for a database `KnownError`, and `TilesNotWritten`.
         """
         if not self._cache.has_room:
             return False
@@ -249,15 +258,16 @@ class TileBuilder:
             if section is None:
                 left.append(key)
             else:
-                await asyncio.to_thread(self._cache.put, key, section)
-                self._once_built.add(key)
+                await asyncio.to_thread(self._put, key, section)
             yield
         try:
             async with aclosing(built(Recording(self._store, market), tiles, left)) as parts:
                 async for found in parts:
                     for key, builder in found:
-                        await asyncio.to_thread(self._put, key, builder)
+                        await asyncio.to_thread(self._put_built, key, builder)
                     yield
+        except TilesNotWritten:
+            raise
         except KnownError as error:
             _log.info("%s: no tiles of the heatmap could be built: %s", market, error)
             self._failed.update(left)
@@ -267,9 +277,17 @@ class TileBuilder:
             self._queue.clear()
             self._known.clear()
 
-    def _put(self, key: BlockKey, builder: HeatmapBuilder) -> None:
-        self._cache.put(key, builder.section(key.market, key.level.statistic))
-        self._once_built.add(key)
+    def _put_built(self, key: BlockKey, builder: HeatmapBuilder) -> None:
+        self._put(key, builder.section(key.market, key.level.statistic))
+
+    def _put(self, key: BlockKey, section: Section) -> None:
+        if not self._cache.put(key, section):
+            # It would be built in vain again.
+            self._failed.add(key)
+        elif self._cache.problem:
+            raise TilesNotWritten(self._cache.problem)
+        else:
+            self._once_built.add(key)
 
 
 def _oldest_to_build(tiles: MarketTiles, kept: Collection[BlockKey]) -> int:

@@ -28,6 +28,8 @@ _log = logging.getLogger(__name__)
 
 _FOLDER: Final = "tiles"
 _BYTES_A_GB: Final = 1_000_000_000
+# More than any tile takes.
+_BYTES_AT_MOST: Final = 1 << 28
 _SUFFIX: Final = ".tile"
 _NAMED: Final = re.compile(
     r"(?P<bin>\d+)-(?P<step>\d+)e-(?P<exponent>\d+)-(?P<statistic>max|integral)/"
@@ -57,6 +59,7 @@ class TileCache:
         self._own = folder / hashlib.blake2b(place.encode(), digest_size=8).hexdigest()
         self._limit = limit
         self._written = 0
+        self.problem = ""
 
     @classmethod
     def of_database(cls, data_dir: Path, dsn: str, name: str, gigabytes: float) -> TileCache:
@@ -74,10 +77,13 @@ class TileCache:
         return self._limit > 0
 
     def get(self, key: BlockKey, rows: tuple[int, int] | None = None) -> Section | None:
-        """Return a block, if it is there, or these rows of it; a damaged one is deleted."""
+        """Return a block, if it is there, or these rows of it; a damaged one is deleted.
+
+        So is one of another name that was copied there.
+        """
         path = self._path(key)
         try:
-            return decode_block(path.read_bytes(), rows)
+            return _read(path, key, rows)
         except OSError:
             return None
         except DamagedTile as error:
@@ -86,20 +92,26 @@ class TileCache:
                 path.unlink()
             return None
 
-    def put(self, key: BlockKey, section: Section) -> None:
-        """Keep a block, unless there is no room for it; what it had another name for goes."""
+    def put(self, key: BlockKey, section: Section) -> bool:
+        """Keep a block; return whether there is room for it. What it had another name for goes.
+
+        If it can't be written, `problem` says why.
+        """
         data = encode_block(section)
         if len(data) > self._limit:
-            return
+            return False
         path = self._path(key)
         for old in self._beginning_with(path.parent, f"{path.name.partition('-')[0]}-"):
             if old != path:
                 _removed(old)
-        if self._write(path, data):
+        self.problem = self._write(path, data)
+        if not self.problem:
             self._written += len(data)
+        return True
 
     @staticmethod
-    def _write(path: Path, data: bytes) -> bool:
+    def _write(path: Path, data: bytes) -> str:
+        """Write a file; return why that was not possible, or nothing."""
         beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}{_PART}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -107,19 +119,19 @@ class TileCache:
             beside.write_bytes(data)
             beside.replace(path)
         except OSError as error:
-            _log.info("a tile of the heatmap was not written: %s", error)
             with suppress(OSError):
                 beside.unlink()
-            return False
-        return True
+            return f"{path.parent}: {error.strerror or error}"
+        return ""
 
     def grid(self, market: str) -> PriceGrid | None:
         """Return the price grid that was fixed for `market`, if it is known."""
         try:
             data = (self._folder(market) / _GRID).read_bytes()
-            return msgspec.json.decode(data, type=PriceGrid)
+            grid = msgspec.json.decode(data, type=PriceGrid)
         except (OSError, msgspec.DecodeError):
             return None
+        return grid if grid.is_possible else None
 
     def fix_grid(self, market: str, grid: PriceGrid) -> PriceGrid:
         """Fix the grid of `market`, unless another program has just done so; return what is."""
@@ -234,6 +246,18 @@ class TileCache:
             for name in names:
                 if name.endswith((_SUFFIX, _PART)):
                     yield Path(place, name)
+
+
+def _read(path: Path, key: BlockKey, rows: tuple[int, int] | None) -> Section:
+    # What is no file might never end.
+    if path.exists() and not (path.is_file() and _size(path) <= _BYTES_AT_MOST):
+        raise DamagedTile("it is too long")
+    section = decode_block(path.read_bytes(), rows)
+    heatmap = section.heatmap
+    level = Level(heatmap.bin_ms, heatmap.step, heatmap.scale.price, heatmap.statistic)
+    if (heatmap.market, level, heatmap.to_ms) != (key.market, key.level, key.to_ms):
+        raise DamagedTile("it is one of another name")
+    return section
 
 
 def _begins_s(path: Path) -> int:

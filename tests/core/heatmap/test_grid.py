@@ -21,7 +21,13 @@ def test_the_base_step_is_a_basis_point_or_a_tick() -> None:
     assert BTC.tiled == (10 * 10**8, 50 * 10**8, 200 * 10**8)
     assert BTC.at(10) == PriceGrid(100_000_000, 1_000 * 10**8, 10)
     assert PriceGrid.of(tick=700, mid=1_000).base == 1_000
-    assert PriceGrid.of(tick=0, mid=0).base == 1
+    assert PriceGrid.of(tick=0, mid=0) == PriceGrid(1, 1)
+
+
+def test_a_damaged_grid_is_not_possible() -> None:
+    assert BTC.is_possible
+    others = [(0, 5), (1, 0), (-1, 5), (5, 1), (1, 10**18), (1, 5, 7), (1, 5, 19)]
+    assert not any(PriceGrid(*numbers).is_possible for numbers in others)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -125,16 +126,50 @@ def test_a_block_that_is_of_no_use_is_not_there(tmp_path: Path) -> None:
     nowhere = TileCache(tmp_path, "here", 0)
     assert not nowhere.has_room
     assert nowhere.fix_grid(_MARKET, PriceGrid(1, 5)) == PriceGrid(1, 5)
-    TileCache(tmp_path, "here", 5).put(key, a_section())
+    assert not TileCache(tmp_path, "here", 5).put(key, a_section())
     assert list(tmp_path.iterdir()) == []
     # Where a file is in the way nothing can be written.
     blocked = tmp_path / "file"
     blocked.write_text("")
     cache = TileCache(blocked, "here", 1 << 30)
-    cache.put(key, a_section())
+    assert cache.put(key, a_section())
+    assert "Not a directory" in cache.problem
     assert cache.get(key) is None
     assert cache.kept_of(_MARKET, key.level) == cache.kept(_MARKET) == set()
     assert cache.trim() == cache.keep_only(_MARKET, ()) == 0
+
+
+def test_a_block_that_was_copied_to_another_name_is_damaged(tmp_path: Path) -> None:
+    cache = TileCache(tmp_path, "here", 1 << 30)
+    bins = TimeBins(0, 1_024_000, 4_000)
+    section = section_of([span_with([(100, 7, True)])], bins)
+    own = BlockKey(_MARKET, Level(4_000, 5, 8, Statistic.MAX), 0, "abcd")
+    assert cache.put(own, section)
+    assert cache.get(own) is not None
+    for other in (
+        replace(own, market="other"),
+        replace(own, from_ms=1_024_000),
+        replace(own, level=replace(own.level, step=25)),
+    ):
+        cache.put(other, section)
+        assert cache.get(other) is None
+        assert not cache.has(other)
+    (path,) = tmp_path.rglob("*.tile")
+    os.truncate(path, 1 << 40)
+    assert cache.get(own) is None
+    os.mkfifo(path)
+    assert cache.get(own) is None
+    assert not cache.has(own)
+
+
+def test_a_grid_that_can_not_be_is_fixed_again(tmp_path: Path) -> None:
+    cache, grid = TileCache(tmp_path, "here", 1 << 30), PriceGrid(1, 5)
+    cache.fix_grid(_MARKET, grid)
+    (file,) = tmp_path.rglob("grid.json")
+    for data in (b"", b"{}", b"\xff", b'{"tick":1,"base":0,"exponent":8}', b"[" * 99_999):
+        file.write_bytes(data)
+        assert cache.grid(_MARKET) is None
+        assert cache.fix_grid(_MARKET, grid) == grid == cache.grid(_MARKET)
 
 
 def test_the_tiles_of_a_file_and_of_databases_are_apart(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from pathlib import Path
 
+import pytest
+
 from orderbook_desktop.core.heatmap.bins import TimeBins
 from orderbook_desktop.core.heatmap.builder import HeatmapBuilder, PriceSteps
 from orderbook_desktop.core.heatmap.cells import Heatmap
@@ -18,7 +20,12 @@ from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.database_store import store_of
 from orderbook_desktop.storage.store.recording_store import RecordingStore
-from orderbook_desktop.storage.tiles.building import BuildProgress, TileBuilder, forget_stale
+from orderbook_desktop.storage.tiles.building import (
+    BuildProgress,
+    TileBuilder,
+    TilesNotWritten,
+    forget_stale,
+)
 from orderbook_desktop.storage.tiles.cache import COARSE_MS, TileCache
 from orderbook_desktop.storage.tiles.levels import LONGEST_BLOCK_MS
 from orderbook_desktop.storage.tiles.proof import CheckedTiles, check_tiles
@@ -296,3 +303,24 @@ async def test_of_a_full_cache_only_coarse_and_newest_tiles_are_built(
     assert sum(map(cache.size, kept)) <= limit
     wish = await wish_for(database, 4_000)
     assert_same(await by_tiles(database, wish, cache), await without(database, wish))
+
+
+async def test_what_can_not_be_written_is_told_and_what_has_no_room_is_built_once(
+    database: Database, tmp_path: Path
+) -> None:
+    shelf = Shelf(database)
+    await long_recording(shelf, (40,))
+    in_the_way = tmp_path / "file"
+    in_the_way.write_text("")
+    with pytest.raises(TilesNotWritten, match=r"can't be written: .*Not a directory"):
+        await build_all(database, TileCache(in_the_way, "here", _ROOM))
+    builder = TileBuilder(store_of(database), TileCache(tmp_path, "here", 5))
+    taken = [0, 0]
+    for number in range(2):
+        while await builder.step():
+            taken[number] += 1
+        # Another market: all is planned anew.
+        await shelf.put(Tape("ETHUSDT", step_ms=1_000), 3)
+    assert taken[0] > 0
+    assert taken[1] == 0
+    assert files_in(tmp_path) == {}
