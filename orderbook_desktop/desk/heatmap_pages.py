@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
@@ -27,8 +26,8 @@ if TYPE_CHECKING:
     from orderbook_desktop.replay.coverage import CoverageReader
     from orderbook_desktop.storage.tiles.cache import TileCache
 
-# Runs a job of a name in the background.
-RunTask = Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
+# Runs a job of a name in the background, and returns what ends it.
+RunTask = Callable[[Coroutine[Any, Any, None], str], HeatmapRequest]
 
 
 class RecordedHeatmaps:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from orderbook_desktop.core.desk import Connections, Notice, NoticeAction, NoticeLevel
 from orderbook_desktop.core.disk import DiskStatus, Retention
 from orderbook_desktop.core.errors import KnownError
-from orderbook_desktop.core.heatmap.pages import TileBuilding
+from orderbook_desktop.core.heatmap.pages import HeatmapRequest, TileBuilding
 from orderbook_desktop.core.library_jobs import Job, JobState, RecordingLibrary
 from orderbook_desktop.core.recorded_gaps import RecordedGaps
 from orderbook_desktop.core.status import FeedState, SourceKind
@@ -52,6 +52,13 @@ class ProgramDesk(Protocol):
     def look(self) -> None:
         """Bring the notices up to date; the program calls this a few times a second."""
         ...
+
+
+class _NotRead:
+    """A request that is not answered."""
+
+    def cancel(self) -> None:
+        """Do nothing."""
 
 
 class Program:
@@ -99,7 +106,7 @@ class Program:
         self._demo_exchange: DemoExchange | None = None
         self._changing_market = False
         self._has_engine = True
-        self._started = False
+        self._started = self._is_ending = False
         self.engine = self._new_engine(settings, builds_tiles=builds_tiles)
         self.heatmaps = self._new_heatmaps()
         # The kept recordings are of the real market, and don't belong in the demo's database.
@@ -242,7 +249,7 @@ class Program:
 
     async def _begin(self) -> None:
         """Start the engine, the followed markets, and the tasks that belong to the engine."""
-        self._started = True
+        self._started, self._is_ending = True, False
         await self.engine.start()
         if self._library is not None:
             self._begin_library(self._library)
@@ -265,7 +272,7 @@ class Program:
 
     async def _end(self) -> None:
         """End what `_begin` began, and the demo's exchange if there is one."""
-        self._started = False
+        self._started, self._is_ending = False, True
         try:
             await self._jobs.close()
             if self._library is not None:
@@ -357,7 +364,14 @@ class Program:
         return Engine(settings, self.report_bug, times, builds_tiles=builds_tiles)
 
     def _new_heatmaps(self) -> RecordedHeatmaps:
-        return heatmaps_of_database(self.engine, self._jobs.start)
+        return heatmaps_of_database(self.engine, self._read)
+
+    def _read(self, job: Coroutine[Any, Any, None], name: str) -> HeatmapRequest:
+        """Run a job that reads; a window may still ask while the engine and its database end."""
+        if not self._is_ending:
+            return self._jobs.start(job, name)
+        job.close()
+        return _NotRead()
 
     def _new_recordings(self, kept: Mapping[str, bool], here_too: Sequence[str]) -> RecordingSet:
         return RecordingSet(self.engine, kept, here_too=here_too, times=self.times.follow)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -189,3 +190,14 @@ async def test_a_desk_that_was_forgotten_is_told(stranded: Settings) -> None:
     desk = _desk(program, "BTC/USDT")
     await program.close()
     desk.close()
+
+
+async def test_what_is_asked_for_while_a_program_ends_is_not_read(stranded: Settings) -> None:
+    program = Program(stranded)
+    await program.start()
+    answers: list[object] = []
+    await program.close()
+    # The window is closed later than the program.
+    program.heatmaps.recorded("BTCUSDT", answers.append).cancel()
+    assert not [task for task in asyncio.all_tasks() if "recorded" in task.get_name()]
+    assert answers == []

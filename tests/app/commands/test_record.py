@@ -153,7 +153,9 @@ async def test_no_symbol_at_all_is_a_wrong_command_line(settings: Settings) -> N
 
 async def test_a_request_to_end_is_a_clean_end(settings: Settings) -> None:
     until = ["BTC/USDT: synced", "NO/NE: not traded"]
-    code, output = await _record(settings, "BTC/USDT", "NO/NE", until=until)
+    code, output = await _record(
+        settings, "BTC/USDT", "NO/NE", until=until, later_s=_BEGINS_WITHIN_S
+    )
     assert "BTC/USDT: " in output.splitlines()[-2]
     assert "0 gaps." in output.splitlines()[-2]
     # One of the two symbols was not recorded, and the output says so.

@@ -14,6 +14,7 @@ from PySide6.QtGui import (
     QMouseEvent,
     QPainter,
     QPaintEvent,
+    QPen,
     QPolygonF,
     QResizeEvent,
 )
@@ -103,6 +104,11 @@ class _Handle(QAbstractSlider):
                 QPointF(middle - _GRIP / 2, top + 2),
             )
             painter.drawPolygon(QPolygonF(grip))
+            if self.hasFocus():
+                painter.setRenderHint(QPainter.RenderHint.Antialiasing, on=False)
+                painter.setBrush(Qt.BrushStyle.NoBrush)
+                painter.setPen(QPen(theme.focus, 2))
+                painter.drawRect(self.rect().adjusted(1, 1, -1, -1))
 
 
 class CutOffBar(QWidget):
