@@ -210,7 +210,7 @@ async def test_cells_come_by_tiles_and_the_grid_is_kept_with_them(
     assert found.heatmap is not None
     assert expected.heatmap is not None
     assert same(found.heatmap, expected.heatmap)
-    # The grid is the one that was fixed, whatever the recording says now.
+    # The grid is the one that was fixed, also where the recording begins elsewhere now.
     cache.keep_only(_MARKET, ())
     cache.fix_grid(_MARKET, PriceGrid(1, 2))
     assert (await _recorded(by_tiles)).grid == PriceGrid(1, 2)

@@ -130,6 +130,7 @@ class HeatmapCanvas(Pane):
         self._replay = status
         if turned and self.view is not None:
             self.navigator.is_at_edge = True
+            self.edge = LiveEdge()
             if self._scene is not None:
                 self._scene.reset()
             self.reader.set_pages(self.reader.pages)
@@ -140,6 +141,8 @@ class HeatmapCanvas(Pane):
     def set_heatmaps(self, heatmaps: HeatmapPages | None) -> None:
         """Read what is recorded from `heatmaps`, or (None) from nowhere."""
         self.reader.set_pages(heatmaps)
+        # The scene forgets its columns, too, and is given all of them anew.
+        self.edge = LiveEdge()
         if self._scene is not None:
             self._scene.reset()
         for layer in self.layers:
@@ -170,6 +173,7 @@ class HeatmapCanvas(Pane):
         """Treat the next frame as that of another market."""
         self._frame = None
         self.navigator.view = None
+        self.reader.forget()
         self.legend.hide()
         self.update()
 
@@ -208,7 +212,7 @@ class HeatmapCanvas(Pane):
     def _choose_statistic(self, statistic: Statistic) -> None:
         """Show another statistic; what was read of the one before is forgotten."""
         self.choice = replace(self.choice, statistic=statistic)
-        self.reader.wish = None
+        self.reader.drop_wish()
         if self._scene is not None:
             self._scene.reset()
         self._follow()

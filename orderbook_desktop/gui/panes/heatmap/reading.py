@@ -189,6 +189,11 @@ class CellReader:
         self._size = (1, 1)
         self._requests: dict[str, HeatmapRequest] = {}
         self._asked_ms = 0
+        # Whether the wish reached the newest moment when it was asked.
+        self._is_at_edge = False
+        # Whether what is recorded was asked for, and not answered yet.
+        self._is_looking = False
+        self._epoch = 0
 
     @property
     def is_recorded(self) -> bool:
@@ -207,8 +212,17 @@ class CellReader:
         if market != self._market:
             self.forget()
         self._market = market
-        if self.pages is not None and market:
-            self._requests["recorded"] = self.pages.recorded(market, self._take_recorded)
+        if self.pages is None or not market or self._is_looking:
+            return
+        epoch, self._is_looking = self._epoch, True
+
+        def take(recorded: RecordedMarket) -> None:
+            # An earlier look may still go on when another market, or other pages, are chosen.
+            if epoch == self._epoch:
+                self._is_looking, self.recorded = False, recorded
+                self._known(recorded)
+
+        self._requests["recorded"] = self.pages.recorded(market, take)
 
     def forget(self) -> None:
         """Stop reading."""
@@ -216,6 +230,15 @@ class CellReader:
             request.cancel()
         self._requests = {}
         self._market, self.recorded, self.wish = "", None, None
+        self._is_looking = False
+        self._epoch += 1
+
+    def drop_wish(self) -> None:
+        """Have the next view asked for, also where the cells in sight would serve it."""
+        request = self._requests.pop("cells", None)
+        if request is not None:
+            request.cancel()
+        self.wish = None
 
     def ask(
         self,
@@ -234,12 +257,12 @@ class CellReader:
         if self.wish is not None and _serves(self.wish, wish, view):
             again = max(_AGAIN_BEHIND_TAIL_MS if has_tail else _AGAIN_MS, 2 * wish.bins.bin_ms)
             is_short = self.wish.bins.to_ms < min(view.to_ms, newest_ms)
-            if not is_short or newest_ms - self._asked_ms < again:
+            is_early = self._is_at_edge and newest_ms - self._asked_ms < again
+            if not is_short or is_early:
                 return
-        before = self._requests.pop("cells", None)
-        if before is not None:
-            before.cancel()
+        self.drop_wish()
         self.wish, self._asked_ms = wish, newest_ms
+        self._is_at_edge = wish.bins.to_ms >= newest_ms
         is_first = True
 
         def take(part: HeatmapPart) -> None:
@@ -249,10 +272,6 @@ class CellReader:
                 self._answered(part, was_first)
 
         self._requests["cells"] = self.pages.cells(wish, take)
-
-    def _take_recorded(self, recorded: RecordedMarket) -> None:
-        self.recorded = recorded
-        self._known(recorded)
 
 
 def _serves(asked: HeatmapWish, wish: HeatmapWish, view: View) -> bool:

@@ -16,6 +16,7 @@ from pytestqt.qtbot import QtBot
 from orderbook_desktop.core.checkpoint import image_of
 from orderbook_desktop.core.events import decode_diff
 from orderbook_desktop.core.heatmap.cells import Heatmap
+from orderbook_desktop.core.heatmap.choices import Statistic
 from orderbook_desktop.core.heatmap.grid import PriceGrid
 from orderbook_desktop.core.heatmap.tail import DepthTail
 from orderbook_desktop.core.heatmap.view import View
@@ -227,6 +228,38 @@ def test_old_cells_are_shown_while_new_ones_are_read(pane: HeatmapPane, pages: M
     assert pane.grab().toImage().pixel(x, y) not in pending
     pages.answer()
     assert pane.grab().toImage().pixel(x, y) not in pending
+
+
+def test_the_newest_moment_is_asked_for_at_once_after_a_look_at_the_past(
+    pane: HeatmapPane, pages: MadePages
+) -> None:
+    pane.move_by(-3, 0)
+    pane.ask()
+    assert pages.wishes[-1].bins.to_ms < EVENT_MS
+    pane.to_edge()
+    pane.ask()
+    assert pages.wishes[-1].bins.to_ms >= EVENT_MS
+
+
+def test_no_answer_of_another_statistic_or_market_is_shown(
+    pane: HeatmapPane, pages: MadePages, desk: FakeDesk
+) -> None:
+    pages.waits = True
+    pane.zoom_time(0.2)
+    pane.ask()
+    pane._choose_statistic(Statistic.INTEGRAL)
+    pages.answer()
+    assert pane.scene.cells is None
+    pane.ask()
+    pages.answer()
+    assert pane.scene.cells is not None
+    assert pane.scene.cells.statistic is Statistic.INTEGRAL
+    # The same market anew, as when a demo ends, is read anew.
+    count = len(pages.wishes)
+    pane.begin_anew()
+    pane.set_frame(read_frame(desk.symbol, desk.source.look()))
+    pane.ask()
+    assert len(pages.wishes) == count + 1
 
 
 def test_the_bar_below_moves_and_zooms_the_view(pane: HeatmapPane) -> None:
