@@ -78,6 +78,11 @@ class Place(Struct, frozen=True):
     folder: Path
     tiles: TilesOf = no_tiles
 
+    async def until_connected(self) -> None:
+        """Wait until the database is there; a job may be wished for before."""
+        await self.reading.until_connected()
+        await self.writing.until_connected()
+
 
 Work = Callable[[Place, Show], Awaitable[JobResult]]
 
@@ -231,6 +236,7 @@ async def pack_markets(
     def shown(market: str, events: int, total: int) -> None:
         show(events / max(1, total), symbols[market] if len(symbols) > 1 else "")
 
+    await place.until_connected()
     done = await pack(place.reading, job, shown)
     texts = tuple(f"{symbols[one.market]}: {one.text}." for one in done)
     what = listed(list(symbols.values()))
@@ -253,6 +259,7 @@ async def import_paths(
         else:
             show(None, f"{step_text} ({done:,} messages)")
 
+    await place.until_connected()
     done = await import_messages(place.writing, messages, place.folder, shown, _TIMES)
     return _imported(done, notes, place.writing.name)
 
@@ -279,6 +286,7 @@ async def unpack_file(path: Path, place: Place, show: Show) -> JobResult:
         show(events / max(1, total), what.lower())
 
     async with open_packed(path) as store:
+        await place.until_connected()
         done = await unpack(place.writing, store, shown, _UNDO_S)
     texts = tuple(f"{symbol_of(one.market)}: {one.text}." for one in done)
     if len(texts) == 1:
@@ -291,6 +299,7 @@ async def find_part(market: str, span: Span, place: Place) -> str:
 
     Raises `KnownError`, and PyMongo's errors.
     """
+    await place.until_connected()
     removal = await find_removal(place.reading, _to_remove(market, span))
     if removal.is_empty:
         return ""
@@ -303,6 +312,7 @@ async def remove_part(market: str, span: Span, place: Place, show: Show) -> JobR
     def shown(done: int, total: int) -> None:
         show(done / max(1, total), "")
 
+    await place.until_connected()
     removal = await remove(place.writing, _to_remove(market, span), shown)
     if removal.is_empty:
         return JobResult(f"Nothing was removed: nothing of {symbol_of(market)} is there.")
@@ -319,6 +329,7 @@ async def _opened(place: Place, key: EntryKey) -> AsyncIterator[Database | Packe
         async with open_packed(Path(key.file)) as store:
             yield store
     else:
+        await place.until_connected()
         yield place.reading
 
 

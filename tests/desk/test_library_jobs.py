@@ -397,6 +397,9 @@ async def test_before_there_is_a_database_jobs_wait(
         library.stop(library.jobs[1].number)
         assert [job.state for job in library.jobs] == [JobState.WAITING, JobState.STOPPED]
         library.begin(stored.name, tmp_path)
+        # The job begins before the server has an address.
+        await eventually(lambda: library.jobs[0].state is not JobState.WAITING)
+        await asyncio.sleep(0.1)
         library.connect(server.dsn)
         await eventually(lambda: library.jobs[0].state is JobState.DONE)
     finally:
