@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 import numpy as np
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Depends, Query, Response
 from msgspec import Struct
 
 from orderbook_desktop.core.errors import KnownError
@@ -24,6 +24,7 @@ from orderbook_desktop.core.heatmap.picture import Quantiser, usual_cut_offs
 from orderbook_desktop.core.heatmap.sources import Source, fitting_quantiser
 from orderbook_desktop.core.heatmap.tail import DepthTail, TailPart
 from orderbook_desktop.core.replay_status import ReplayStatus
+from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.core.units import DEFAULT_EXPONENT, INT64_MAX, MAX_EXPONENT, format_units
 from orderbook_desktop.web.book_view import default_step_for
 from orderbook_desktop.web.channel import Channel, Moment
@@ -146,6 +147,37 @@ class TileHeader(Struct, rename="camel", omit_defaults=True):
     partly: bool = False
 
 
+class TileWish(Struct, frozen=True):
+    """The heatmap that a request asks for; None: what is usual."""
+
+    symbol: str | None
+    from_ms: int | None
+    to_ms: int | None
+    bin_ms: int
+    step: str | None
+    low: str | None
+    rows: int
+    statistic: Statistic
+    base: float | None
+
+
+async def _asked(
+    symbol: SymbolQuery = None,
+    from_ms: FromQuery = None,
+    to_ms: ToQuery = None,
+    bin_ms: BinQuery = 1_000,
+    step: StepQuery = None,
+    low: LowQuery = None,
+    rows: RowsQuery = 128,
+    statistic: StatisticQuery = Statistic.MAX,
+    base: BaseQuery = None,
+) -> TileWish:
+    return TileWish(symbol, from_ms, to_ms, bin_ms, step, low, rows, statistic, base)
+
+
+Asked = Annotated[TileWish, Depends(_asked)]
+
+
 def heatmap_routes(hub: Hub) -> APIRouter:
     """Return the paths of heatmaps, served from `hub`."""
     router = APIRouter(tags=["for programs"], responses=REFUSALS)
@@ -172,69 +204,45 @@ class _Heatmaps:
         self._hub = hub
         self._reads = asyncio.Semaphore(_READS_AT_ONCE)
 
-    async def live(
-        self,
-        symbol: SymbolQuery = None,
-        from_ms: FromQuery = None,
-        to_ms: ToQuery = None,
-        bin_ms: BinQuery = 1_000,
-        step: StepQuery = None,
-        low: LowQuery = None,
-        rows: RowsQuery = 128,
-        statistic: StatisticQuery = Statistic.MAX,
-        base: BaseQuery = None,
-    ) -> Response:
+    async def live(self, asked: Asked) -> Response:
         """Return the newest minutes as they come; without columns in a replay."""
-        library = self._hub.library
-        info = library.find(symbol or library.default_symbol)
+        info = self._found(asked)
         async with self._hub.channel(info, _FIRST_BOOK_S) as channel:
             moment, tail = channel.moment, channel.depth
-        steps = _steps(channel, step, low, rows)
+        steps = _steps(channel, asked)
         end_ms = tail.to_ms + 1 if tail is not None else 0
-        bins = _bins(from_ms, min(to_ms or end_ms, end_ms), bin_ms)
+        bins = _bins(asked, min(asked.to_ms or end_ms, end_ms))
         if tail is None or bins is None or bins.to_ms <= tail.from_ms:
-            return _tile(_header(channel, moment, bins, bin_ms, steps, statistic), None, base)
+            return _tile(_header(channel, moment, bins, steps, asked), None, asked.base)
         # What is older than the tail is not held by it: that is no gap.
-        first_ms = max(bins.from_ms, tail.from_ms // bin_ms * bin_ms)
-        bins = TimeBins.between(first_ms, bins.to_ms, bin_ms)
+        first_ms = max(bins.from_ms, tail.from_ms // asked.bin_ms * asked.bin_ms)
+        bins = TimeBins.between(first_ms, bins.to_ms, asked.bin_ms)
         part, gaps = tail.part(bins.from_ms, bins.to_ms), _gaps_of_tail(tail, bins)
         async with self._reads:
-            found = await asyncio.to_thread(_edge, info.market, bins, steps, statistic, part)
-        header = _header(channel, moment, bins, bin_ms, steps, statistic)
+            found = await asyncio.to_thread(_edge, info.market, bins, steps, asked.statistic, part)
+        header = _header(channel, moment, bins, steps, asked)
         header.gaps = gaps
-        return await asyncio.to_thread(_tile, header, found, base)
+        return await asyncio.to_thread(_tile, header, found, asked.base)
 
-    async def recorded(
-        self,
-        symbol: SymbolQuery = None,
-        from_ms: FromQuery = None,
-        to_ms: ToQuery = None,
-        bin_ms: BinQuery = 1_000,
-        step: StepQuery = None,
-        low: LowQuery = None,
-        rows: RowsQuery = 128,
-        statistic: StatisticQuery = Statistic.MAX,
-        base: BaseQuery = None,
-    ) -> Response:
+    async def recorded(self, asked: Asked) -> Response:
         """Return what is recorded; in a replay nothing of after the clock's time.
 
         Times in `pending` were not read in time: a later request gets them. Raises `Unreadable`.
         """
-        library = self._hub.library
-        info = library.find(symbol or library.default_symbol)
+        info = self._found(asked)
         async with self._hub.channel(info, _FIRST_BOOK_S) as channel:
             moment = channel.moment
-        steps = _steps(channel, step, low, rows)
-        end_ms = moment.image.event_ms + 1 if to_ms is None else to_ms
+        steps = _steps(channel, asked)
+        end_ms = moment.image.event_ms + 1 if asked.to_ms is None else asked.to_ms
         if moment.replay is not None:
-            end_ms = min(end_ms, _over_at(moment.replay) // bin_ms * bin_ms)
-        bins = _bins(from_ms, end_ms, bin_ms)
-        header = _header(channel, moment, bins, bin_ms, steps, statistic)
-        pages = library.heatmaps_of(info)
+            end_ms = min(end_ms, _over_at(moment.replay) // asked.bin_ms * asked.bin_ms)
+        bins = _bins(asked, end_ms)
+        header = _header(channel, moment, bins, steps, asked)
+        pages = self._hub.library.heatmaps_of(info)
         if pages is None or bins is None:
-            return _tile(header, None, base)
+            return _tile(header, None, asked.base)
         async with self._reads:
-            part = await _read(pages, HeatmapWish(info.market, bins, steps, statistic))
+            part = await _read(pages, HeatmapWish(info.market, bins, steps, asked.statistic))
         if part.problem:
             raise Unreadable(part.problem)
         header.pending = list(part.pending)
@@ -243,7 +251,11 @@ class _Heatmaps:
             for gap in (moment.gaps.gaps if moment.gaps is not None else ())
             if gap.from_ms < bins.to_ms and gap.to_ms > bins.from_ms
         ]
-        return await asyncio.to_thread(_tile, header, part.heatmap, base)
+        return await asyncio.to_thread(_tile, header, part.heatmap, asked.base)
+
+    def _found(self, asked: TileWish) -> SymbolInfo:
+        library = self._hub.library
+        return library.find(asked.symbol or library.default_symbol)
 
 
 def _over_at(replay: ReplayStatus) -> int:
@@ -288,8 +300,9 @@ def _gaps_of_tail(tail: DepthTail, bins: TimeBins) -> list[TileGap]:
     ]
 
 
-def _bins(from_ms: int | None, to_ms: int, bin_ms: int) -> TimeBins | None:
+def _bins(asked: TileWish, to_ms: int) -> TimeBins | None:
     """Return whole columns up to `to_ms`; None if there is none. Raises `NotATile`."""
+    from_ms, bin_ms = asked.from_ms, asked.bin_ms
     if bin_ms not in _BINS_MS:
         raise NotATile(f"columns of {bin_ms} ms are not among {', '.join(map(str, _BINS_MS))}")
     begin_ms = max(0, to_ms - _USUAL_MS) if from_ms is None else from_ms
@@ -301,19 +314,19 @@ def _bins(from_ms: int | None, to_ms: int, bin_ms: int) -> TimeBins | None:
     return TimeBins.between(first * bin_ms, end * bin_ms, bin_ms) if first < end else None
 
 
-def _steps(channel: Channel, step: str | None, low: str | None, rows: int) -> PriceSteps:
+def _steps(channel: Channel, asked: TileWish) -> PriceSteps:
     """Return the rows that are asked for; raises `NotATile`."""
-    image = channel.moment.shown
-    if step is None:
+    image, rows = channel.moment.shown, asked.rows
+    if asked.step is None:
         width = Decimal(default_step_for(channel.info, image)).scaleb(-MAX_EXPONENT)
     else:
-        width = Decimal(step)
+        width = Decimal(asked.step)
     exponent = max(DEFAULT_EXPONENT, -int(width.normalize().as_tuple().exponent))
     units = int(width.scaleb(exponent))
     if not units:
         raise NotATile("a row of 0 has no height")
-    if low is not None:
-        first = int(Decimal(low) // width)
+    if asked.low is not None:
+        first = int(Decimal(asked.low) // width)
     else:
         best = [side.prices[0] for side in (image.bids, image.asks) if len(side.prices)]
         mid = Decimal(sum(map(int, best))) / max(1, len(best))
@@ -327,16 +340,15 @@ def _header(
     channel: Channel,
     moment: Moment,
     bins: TimeBins | None,
-    bin_ms: int,
     steps: PriceSteps,
-    statistic: Statistic,
+    asked: TileWish,
 ) -> TileHeader:
     first, rows = steps.rows or (0, 0)
     step, exponent = steps.step, steps.exponent
     return TileHeader(
         channel.info.symbol,
-        statistic.value,
-        bin_ms,
+        asked.statistic.value,
+        asked.bin_ms,
         0 if bins is None else bins.from_ms,
         0 if bins is None else bins.to_ms,
         0,

@@ -181,14 +181,6 @@ class HeatmapBuilder:
         self._named[slots, part] |= named
         self._named_in_run[slots] = True
 
-    def merge(self, part: Heatmap, *, opens: bool) -> None:
-        """Add `part`, a heatmap of the next span alone, in place of that span.
-
-        It has one of our statistics, our side and step, and no range of prices. Its columns begin
-        at multiples of the bin, and so do ours. Raises as `take`.
-        """
-        self.join(Section(part, 0 if opens else len(part.columns), opens, part.named[-1]))
-
     def join(self, section: Section) -> None:
         """Add the next section in place of the spans that it was built of.
 
@@ -243,8 +235,8 @@ class HeatmapBuilder:
 
     def section(self, market: str, statistic: Statistic) -> Section:
         """Return what has been built up to now, to be joined with its neighbours."""
-        named_after = self._named_in_run[self._rows.in_order()[0]]
-        return Section(self.heatmap(market, statistic), self._carried, self._breaks, named_after)
+        heatmap = self.heatmap(market, statistic)
+        return Section(heatmap, self._carried, self._breaks, self.named_in_run)
 
     def heatmap(self, market: str, statistic: Statistic) -> Heatmap:
         """Return what has been built of `statistic` up to now."""

@@ -76,6 +76,10 @@ class Columns(Struct, frozen=True, eq=False):
     def __len__(self) -> int:
         return len(self.starts_ms)
 
+    def at(self, chosen: slice | Int64Array) -> Columns:
+        """Return some of the columns."""
+        return Columns(*(getattr(self, name)[chosen] for name in self.__struct_fields__))
+
     @property
     def has_book(self) -> BoolArray:
         """Whether there is a book in the column at any time."""
@@ -182,6 +186,16 @@ class Heatmap(Struct, frozen=True, eq=False):
     def total(self) -> int:
         """Return the exact sum of all values."""
         return total(self.values)
+
+    def at(self, chosen: slice | Int64Array, to_ms: int) -> Heatmap:
+        """Return some of the columns; the last one ends at `to_ms`."""
+        return replace(
+            self,
+            columns=self.columns.at(chosen),
+            values=self.values[chosen],
+            named=self.named[chosen],
+            to_ms=to_ms,
+        )
 
     def in_time(self, count: int) -> Heatmap:
         """Return the heatmap with columns of `count` times the width, bit for bit."""

@@ -70,16 +70,13 @@ def _runs(of: Int64Array) -> list[tuple[int, int]]:
 
 
 def _part(heatmap: Heatmap, columns: Int64Array, rows: BoolArray) -> Heatmap:
-    held = heatmap.columns
-    taken = Columns(*(getattr(held, name)[columns] for name in held.__struct_fields__))
-    end = int(taken.starts_ms[-1]) + heatmap.bin_ms
+    end = int(heatmap.times_ms[columns[-1]]) + heatmap.bin_ms
+    part = heatmap.at(columns, min(end, heatmap.to_ms))
     return replace(
-        heatmap,
-        columns=taken,
-        prices=heatmap.prices[rows],
-        values=heatmap.values[columns][:, rows],
-        named=heatmap.named[columns][:, rows],
-        to_ms=min(end, heatmap.to_ms),
+        part,
+        prices=part.prices[rows],
+        values=part.values[:, rows],
+        named=part.named[:, rows],
     )
 
 

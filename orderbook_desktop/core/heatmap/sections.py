@@ -35,16 +35,9 @@ class Section(Struct, frozen=True, eq=False):
         begin, end = heatmap.times_ms.searchsorted((from_ms, to_ms)).tolist()
         if (begin, end) == (0, len(heatmap.columns)):
             return self
-        columns = heatmap.columns
-        parts = (getattr(columns, name)[begin:end] for name in columns.__struct_fields__)
-        is_end = end == len(columns)
-        cut = replace(
-            heatmap,
-            columns=type(columns)(*parts),
-            values=heatmap.values[begin:end],
-            named=heatmap.named[begin:end],
-            to_ms=heatmap.to_ms if is_end else int(heatmap.times_ms[end]),
-        )
+        is_end = end == len(heatmap.columns)
+        ends_ms = heatmap.to_ms if is_end else int(heatmap.times_ms[end])
+        cut = heatmap.at(slice(begin, end), ends_ms)
         carried = min(max(self.carried - begin, 0), end - begin)
         breaks = self.breaks and self.carried < end
         return Section(cut, carried, breaks, self.named_after if is_end else cut.named[-1])

@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
 from orderbook_desktop.core.heatmap.cells import Heatmap
 from orderbook_desktop.core.heatmap.choices import Statistic
@@ -139,26 +140,10 @@ class Source:
 
 def _columns_of(heatmap: Heatmap, part: slice) -> Heatmap:
     """Return some columns of a heatmap; integrals become means."""
-    # `Columns` is a struct of arrays of one length.
-    columns = type(heatmap.columns)(
-        *(getattr(heatmap.columns, name)[part] for name in heatmap.columns.__struct_fields__)
-    )
-    values = heatmap.values[part]
-    if heatmap.statistic is Statistic.INTEGRAL:
-        values = values / np.maximum(columns.covered_ms, 1)[:, None]
-    return Heatmap(
-        heatmap.market,
-        heatmap.statistic,
-        heatmap.scale,
-        heatmap.step,
-        heatmap.tick,
-        heatmap.bin_ms,
-        heatmap.to_ms,
-        heatmap.prices,
-        columns,
-        values,
-        heatmap.named[part],
-    )
+    shown = heatmap.at(part, heatmap.to_ms)
+    if heatmap.statistic is not Statistic.INTEGRAL:
+        return shown
+    return replace(shown, values=shown.values / np.maximum(shown.covered_ms, 1)[:, None])
 
 
 def fitting_quantiser(sources: Sequence[Source], before: Quantiser | None) -> Quantiser:

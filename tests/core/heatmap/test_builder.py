@@ -14,6 +14,7 @@ from orderbook_desktop.core.heatmap.bins import TimeBins
 from orderbook_desktop.core.heatmap.builder import HeatmapBuilder, PriceSteps
 from orderbook_desktop.core.heatmap.cells import Heatmap
 from orderbook_desktop.core.heatmap.choices import Side, Statistic
+from orderbook_desktop.core.heatmap.sections import Section
 from orderbook_desktop.core.heatmap.spans import LevelSpan, live_span
 from tests.core.archive.runs import Pairs, Run, run_of, spelt
 from tests.core.heatmap.brute_force import columns_by_hand, moments_of, spans_of
@@ -21,6 +22,11 @@ from tests.core.reference_book import snapshot_payload
 
 T0 = 1_700_000_000_000
 TICK = 1_000_000
+
+
+def section_of(part: Heatmap, *, opens: bool) -> Section:
+    """The section of one span alone, which opens a run or goes on with the one before it."""
+    return Section(part, 0 if opens else len(part.columns), opens, part.named[-1])
 
 
 def _text(units: int) -> str:
@@ -201,7 +207,7 @@ def test_parts_that_were_built_alone_are_merged_bit_for_bit(
             part = HeatmapBuilder(own, PriceSteps(TICK), [statistic])
             part.take(span, opens=True)
             made = part.heatmap("BTCUSDT", statistic)
-            merged.merge(made, opens=number == 0)
+            merged.join(section_of(made, opens=number == 0))
         found = merged.heatmap("BTCUSDT", statistic)
         assert same(found, whole[statistic])
         # A row of columns that are left out is empty.

@@ -25,7 +25,7 @@ from orderbook_desktop.core.heatmap.spans import AT_START, LevelSpan, live_span
 from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.core.units import INT64_MAX, Scale
 from tests.core.archive.runs import run_of, spelt
-from tests.core.heatmap.test_builder import T0, built
+from tests.core.heatmap.test_builder import T0, built, section_of
 from tests.core.reference_book import snapshot_payload
 
 Level = tuple[int, int, bool]
@@ -244,7 +244,7 @@ def test_a_part_of_a_coarser_scale_is_merged_in_the_finer_one() -> None:
     merged = HeatmapBuilder(bins, PriceSteps(10), [Statistic.MAX])
     # The finer part comes first here: what there is of a time before it is added in its unit.
     for span, ends in ((fine, bins), (coarse, TimeBins(0, 10, 10))):
-        merged.merge(made_of([span], ends, 10), opens=True)
+        merged.join(section_of(made_of([span], ends, 10), opens=True))
     found = merged.heatmap("BTCUSDT", Statistic.MAX)
     assert (found.scale, found.values.tolist()) == (whole.scale, [[7 * 10**8], [5]])
     for name in ("known_from", "known_to", "best_bids", "best_asks"):

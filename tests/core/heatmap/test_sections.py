@@ -11,7 +11,7 @@ from orderbook_desktop.core.heatmap.choices import Statistic
 from orderbook_desktop.core.heatmap.sections import Section
 from tests.core.archive.runs import Run
 from tests.core.heatmap.brute_force import spans_of
-from tests.core.heatmap.test_builder import TICK, same, short_runs
+from tests.core.heatmap.test_builder import TICK, same, section_of, short_runs
 from tests.core.heatmap.test_cells import made_of, span_with
 
 _MARKET = "BTCUSDT"
@@ -89,7 +89,7 @@ def test_a_section_beyond_the_bins_ends_the_run_before_it() -> None:
     later = made_of([beyond], TimeBins(60, 90, 10), 1, Statistic.INTEGRAL)
     builder.join(Section(later, 3, False, later.named[-1]))
     assert builder.section(_MARKET, Statistic.INTEGRAL).named_after.tolist() == [True]
-    builder.merge(later, opens=True)
+    builder.join(section_of(later, opens=True))
     assert builder.section(_MARKET, Statistic.INTEGRAL).named_after.tolist() == [False]
 
 

@@ -71,14 +71,6 @@ class Scene:
         """All that is drawn; a later one lies over those before."""
         return [*self._parts, *self._tail]
 
-    def source_at(self, at_ms: float) -> tuple[Source, int] | None:
-        """Return what is drawn at a time, and its column; None: no cells."""
-        for source in reversed(self.sources):
-            column = int(source.columns(np.array([float(at_ms)]))[0])
-            if column >= 0:
-                return source, column
-        return None
-
     def set_theme(self, theme: Theme) -> None:
         """Draw in `theme`; the cells stay on their dark ground."""
         self._ground = theme.panel

@@ -259,7 +259,7 @@ class TradesLayer(Layer):
             painter.drawPixmap(QPointF(plot.left() + across, plot.top() + up), drawn.picture)
             if self.least:
                 text = f"trades from {self.least:g} {self._base}"
-                painter.setPen(theme.muted if theme is not DARK else DARK.muted)
+                painter.setPen(theme.muted)
                 painter.drawText(QPointF(plot.left() + 8, plot.bottom() - 8), text)
 
     def tip(self, at: QPointF, plot: QRect, view: View) -> str:
@@ -396,7 +396,7 @@ def _draw_bubbles(
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setPen(QPen(DARK.panel, 1.2))
         # Large ones lie below small ones.
-        for place in np.argsort(-sizes, kind="stable")[: len(sizes)].tolist():
+        for place in np.argsort(-sizes, kind="stable").tolist():
             if not shown[place]:
                 continue
             x, y = float(places[0][place]), float(places[1][place])
