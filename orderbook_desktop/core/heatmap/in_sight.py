@@ -8,25 +8,34 @@ import numpy as np
 from msgspec.structs import replace
 
 from orderbook_desktop.core.heatmap.cells import Columns, Heatmap
+from orderbook_desktop.core.heatmap.exact import product
 from orderbook_desktop.core.heatmap.sources import Source
 from orderbook_desktop.core.heatmap.spans import BoolArray
 from orderbook_desktop.core.heatmap.view import View
 from orderbook_desktop.core.levels import Int64Array
+from orderbook_desktop.core.units import Scale
 
 
-def cells_in_sight(sources: Sequence[Source], view: View) -> Heatmap | None:
+def alike_sources(sources: Sequence[Source]) -> list[Source]:
+    """Return those of the bins and rows of the last one: the others can't be saved beside it."""
+    return [one for one in sources if _is_alike(one.heatmap, sources[-1].heatmap)]
+
+
+def cells_in_sight(
+    sources: Sequence[Source], view: View, over_ms: int | None = None
+) -> Heatmap | None:
     """Return the cells of `view`; None: there are none.
 
     Of sources that overlap a later one counts, as on screen, where it has a book. Those in other
-    bins or price steps than the last one are left out, and so are columns that nothing was read of.
+    bins or price steps than the last one are left out, and so are columns that nothing was read of,
+    and those that are not over at `over_ms`, the clock of a replay (None: live).
     """
     if not sources:
         return None
-    last = sources[-1].heatmap
-    alike = [source for source in sources if _is_alike(source.heatmap, last)]
+    last, alike = sources[-1].heatmap, alike_sources(sources)
     bin_ms = last.bin_ms
     starts = np.arange(view.from_ms // bin_ms * bin_ms, view.to_ms, bin_ms)
-    of, columns = _chosen(alike, starts, bin_ms)
+    of, columns = _chosen(alike, starts, bin_ms, over_ms)
     prices = last.prices / 10.0 ** (last.scale.price - view.exponent)
     step = last.step / 10.0 ** (last.scale.price - view.exponent)
     rows = (prices + step > view.low) & (prices < view.high)
@@ -41,9 +50,9 @@ def cells_in_sight(sources: Sequence[Source], view: View) -> Heatmap | None:
 
 
 def _is_alike(one: Heatmap, other: Heatmap) -> bool:
-    same = (one.statistic, one.scale, one.step, one.bin_ms) == (
+    same = (one.statistic, one.scale.price, one.step, one.bin_ms) == (
         other.statistic,
-        other.scale,
+        other.scale.price,
         other.step,
         other.bin_ms,
     )
@@ -51,13 +60,15 @@ def _is_alike(one: Heatmap, other: Heatmap) -> bool:
 
 
 def _chosen(
-    sources: Sequence[Source], starts: Int64Array, bin_ms: int
+    sources: Sequence[Source], starts: Int64Array, bin_ms: int, over_ms: int | None
 ) -> tuple[Int64Array, Int64Array]:
     """Return for each column the source that counts (-1: none), and which column of it."""
     of, columns = np.full(len(starts), -1), np.full(len(starts), -1)
     for place, source in enumerate(sources):
         found = source.columns(starts.astype(np.float64) + bin_ms / 2)
         has = found >= 0
+        if over_ms is not None:
+            has &= source.ends(found) <= over_ms
         has[has] &= ~source.gap[found[has]] | (of[has] < 0)
         of[has], columns[has] = place, found[has]
     return of, columns
@@ -81,13 +92,17 @@ def _part(heatmap: Heatmap, columns: Int64Array, rows: BoolArray) -> Heatmap:
 
 
 def _joined(parts: Sequence[Heatmap]) -> Heatmap:
+    """Return parts that follow each other as one, in the finest unit of quantity of any."""
+    finest = max(part.scale.quantity for part in parts)
+    values = [product(part.values, 10 ** (finest - part.scale.quantity)) for part in parts]
     names = Columns.__struct_fields__
     columns = Columns(
         *(np.concatenate([getattr(part.columns, name) for part in parts]) for name in names)
     )
     return replace(
         parts[-1],
+        scale=Scale(parts[-1].scale.price, finest),
         columns=columns,
-        values=np.concatenate([part.values for part in parts]),
+        values=np.concatenate(values),
         named=np.concatenate([part.named for part in parts]),
     )

@@ -77,14 +77,15 @@ class Snapshot(Struct, frozen=True, eq=False):
 
     @property
     def is_pending(self) -> bool:
-        """Whether cells in sight have not been read yet."""
+        """Whether cells in sight have not been read yet, of those that can be saved together."""
+        from orderbook_desktop.core.heatmap.in_sight import alike_sources  # noqa: PLC0415
         from orderbook_desktop.core.heatmap.pixel_grid import PixelGrid  # noqa: PLC0415
         from orderbook_desktop.core.heatmap.plot import Kind, Plot  # noqa: PLC0415
 
         shown, width = self.shown, max(1, self.size.width())
         grid = PixelGrid.of(shown.view, width, 1)
         left = grid.column(shown.view.from_ms)
-        plot = Plot(shown.sources, shown.known, shown.quantiser)
+        plot = Plot(alike_sources(shown.sources), shown.known, shown.quantiser)
         kinds, _ = plot.kinds(grid, left, left + width)
         return bool((kinds == Kind.PENDING).any())
 
@@ -293,7 +294,9 @@ def _writer(snapshot: Snapshot, suffix: str) -> Callable[[BinaryIO], None]:
         from orderbook_desktop.core.heatmap.in_sight import cells_in_sight  # noqa: PLC0415
         from orderbook_desktop.formats.heatmap_files import write_csv, write_npz  # noqa: PLC0415
 
-        cells = cells_in_sight(snapshot.shown.sources, snapshot.shown.view)
+        shown = snapshot.shown
+        over_ms = shown.known.to_ms if shown.known.is_clock else None
+        cells = cells_in_sight(shown.sources, shown.view, over_ms)
         if cells is None:
             raise _NoCells
         (write_csv if suffix == ".csv" else write_npz)(cells, file)
