@@ -110,17 +110,17 @@ class LiveEdge:
             changed = self._columns is not None
             self._columns = self._tail = None
             return changed
-        held = self._columns
-        is_same = self._tail is tail and self._is_recorded is is_recorded
-        if held is not None and is_same and _is_served(held, wish):
-            return False
-        self._is_recorded = is_recorded
-        self._open_from = _NO_COLUMN
         bin_ms = wish.bins.bin_ms
         begin = max(tail.from_ms // bin_ms * bin_ms, wish.bins.from_ms)
         if is_recorded:
             begin = max(begin, -(-tail.from_ms // bin_ms) * bin_ms)
             begin = max(begin, (tail.to_ms - _OVERLAP_MS) // bin_ms * bin_ms)
+        held = self._columns
+        is_same = self._tail is tail and self._is_recorded is is_recorded
+        if held is not None and is_same and _is_served(held, wish, begin):
+            return False
+        self._is_recorded = is_recorded
+        self._open_from = _NO_COLUMN
         # It ends in the future, so that it is not begun anew with each column.
         end = (max(tail.to_ms, begin) + _AHEAD_MS) // bin_ms * bin_ms + bin_ms
         self._tail = tail
@@ -162,7 +162,10 @@ class LiveEdge:
         return None if self._tail is None else (self._tail.from_ms, self._tail.to_ms)
 
 
-def _is_served(held: EdgeColumns, wish: HeatmapWish) -> bool:
+def _is_served(held: EdgeColumns, wish: HeatmapWish, begin: int) -> bool:
+    # Where a view ends before the columns, it needs none of them.
+    if held.bins.from_ms > begin and wish.bins.to_ms > held.bins.from_ms:
+        return False
     same = held.bins.bin_ms == wish.bins.bin_ms and held.steps.step == wish.steps.step
     same &= (held.statistic, held.side) == (wish.statistic, wish.side)
     same &= held.steps.exponent == wish.steps.exponent and held.steps.rows == wish.steps.rows
